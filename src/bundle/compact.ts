@@ -1,0 +1,39 @@
+/** Moves the contents of an unfinished bundle to the places of a smaller layout, inside the file. */
+import type { FileHandle } from "node:fs/promises";
+import { AppError } from "../errors.ts";
+import { readExactly, writeAll } from "./disk.ts";
+import type { BlobEntry, Layout } from "./layout.ts";
+import { endBytes, paddingOf } from "./tar-header.ts";
+
+const pieceBytes = 4 * 1024 * 1024;
+
+/**
+ * Rewrites the file from one layout to another that has fewer blobs in the same order. Everything moves towards
+ * the front, in order, so nothing is overwritten before it has moved, and no second copy is needed.
+ */
+export async function compact(file: FileHandle, from: Layout, to: Layout, name: string): Promise<void> {
+  for (const entry of to.blobs.values()) {
+    const old = from.blobs.get(entry.digest);
+    if (old === undefined || old.contentOffset < entry.contentOffset) {
+      throw new AppError("INTERNAL", `${entry.digest} cannot move towards the end of the bundle`);
+    }
+    await move(file, old, entry, name);
+    await writeAll(file, [entry.header], entry.headerOffset, name);
+    await writeAll(file, [Buffer.alloc(paddingOf(entry.size))], entry.contentOffset + entry.size, name);
+  }
+  for (const entry of to.metadata) {
+    const padding = Buffer.alloc(paddingOf(entry.size));
+    await writeAll(file, [entry.header, entry.bytes, padding], entry.headerOffset, name);
+  }
+  await writeAll(file, [Buffer.alloc(endBytes)], to.totalBytes - endBytes, name);
+  await file.truncate(to.totalBytes);
+}
+
+async function move(file: FileHandle, from: BlobEntry, to: BlobEntry, name: string): Promise<void> {
+  if (from.contentOffset === to.contentOffset) return;
+  for (let done = 0; done < to.size; done += pieceBytes) {
+    const length = Math.min(pieceBytes, to.size - done);
+    const piece = await readExactly(file, from.contentOffset + done, length, name);
+    await writeAll(file, [piece], to.contentOffset + done, name);
+  }
+}

@@ -1,0 +1,75 @@
+/** Positional reads and writes that are whole or fail, and the system's errors in words. */
+import type { FileHandle } from "node:fs/promises";
+import { AppError, systemCode } from "../errors.ts";
+
+const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
+  ENOENT: { text: "there is no such file or folder", hint: "check the path" },
+  EACCES: { text: "permission denied", hint: "choose another folder, or ask for the right to use this one" },
+  EPERM: { text: "permission denied", hint: "choose another folder, or ask for the right to use this one" },
+  EROFS: { text: "the file system is read-only", hint: "choose another folder" },
+  ENOSPC: { text: "no space left on the disk", hint: "make room, then run the same command again" },
+  EDQUOT: { text: "your disk quota is used up", hint: "make room, then run the same command again" },
+  EFBIG: { text: "the file would be too large for the file system", hint: "FAT32 ends at 4 GiB: use another file system" },
+  EISDIR: { text: "it is a folder", hint: "name a file" },
+  ENOTDIR: { text: "a part of the path is not a folder", hint: "check the path" },
+  EIO: { text: "the disk reports an error", hint: "check the disk" },
+};
+
+/** The DISK error for a failed file operation. `what` continues "Cannot": `write bundle.tar`. */
+export function diskError(what: string, cause: unknown): AppError {
+  if (cause instanceof AppError) return cause;
+  const code = systemCode(cause) ?? "";
+  const known = reasons[code];
+  const text = known?.text ?? (cause instanceof Error ? cause.message : String(cause));
+  return new AppError(code === "ENOENT" ? "NOT_FOUND" : "DISK", `Cannot ${what}: ${text}`, {
+    hint: known?.hint,
+    cause,
+    ...(code === "" ? {} : { details: { code } }),
+  });
+}
+
+/** Writes all of the buffers at a position (bytes). Throws DISK. */
+export async function writeAll(file: FileHandle, buffers: readonly Uint8Array[], position: number, name: string): Promise<void> {
+  let left: readonly Uint8Array[] = buffers;
+  let at = position;
+  try {
+    while (left.length > 0) {
+      const { bytesWritten } = await file.writev([...left], at);
+      at += bytesWritten;
+      left = without(left, bytesWritten);
+    }
+  } catch (error) {
+    throw diskError(`write ${name}`, error);
+  }
+}
+
+/** Reads exactly `length` bytes at a position. Throws BUNDLE if the file ends before, DISK if it cannot be read. */
+export async function readExactly(file: FileHandle, position: number, length: number, name: string): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafeSlow(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled).catch((error: unknown) => {
+      throw diskError(`read ${name}`, error);
+    });
+    if (bytesRead === 0) {
+      throw new AppError("INTEGRITY", `Cannot read ${name}: it ends at byte ${position + filled}, in the middle of its content`, {
+        hint: "the file is truncated, or changed while it was read: copy it again",
+      });
+    }
+    filled += bytesRead;
+  }
+  return buffer;
+}
+
+function without(buffers: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
+  let skip = bytes;
+  let at = 0;
+  for (const buffer of buffers) {
+    if (skip < buffer.byteLength) break;
+    skip -= buffer.byteLength;
+    at += 1;
+  }
+  const first = buffers[at];
+  if (first === undefined) return [];
+  return [first.subarray(skip), ...buffers.slice(at + 1)];
+}

@@ -1,0 +1,154 @@
+/**
+ * The four small files at the front of a bundle: `oci-layout` and `index.json` (image-spec image-layout.md) for
+ * containerd and OCI readers, `manifest.json` for Docker, and `mirror.json` for what OCI has no place for.
+ */
+import { z } from "zod";
+import { AppError } from "../errors.ts";
+import { Descriptor } from "../oci/descriptor.ts";
+import { Digest, digestOf } from "../oci/digest.ts";
+import { mediaTypes } from "../oci/media-types.ts";
+import { type BlobSize, blobPath, type BundleContents, type MetadataFile } from "./layout.ts";
+
+/** What Docker's `manifest.json` says of one image: the config and layers of one platform. */
+export interface DockerImage {
+  readonly config: Digest;
+  readonly layers: readonly Digest[];
+}
+
+/** One image of a bundle. */
+export interface BundleImage {
+  /** The full normal form of the reference it was asked for by: `docker.io/library/nginx:1.27`. */
+  readonly source: string;
+  /** Repository path and tag in a target registry; no tag for an image known by its digest alone. */
+  readonly target: { readonly repository: string; readonly tag?: string | undefined };
+  readonly root: Descriptor;
+  /** The digest at the source, where a choice of platforms made another root necessary. */
+  readonly original?: Digest | undefined;
+  readonly docker?: DockerImage | undefined;
+}
+
+const BlobSizes = z.array(z.tuple([Digest, z.number().int().nonnegative()]));
+const MirrorFile = z.strictObject({
+  version: z.literal(1),
+  images: z.array(
+    z.strictObject({
+      source: z.string(),
+      target: z.strictObject({ repository: z.string(), tag: z.string().optional() }),
+      root: Descriptor.pick({ mediaType: true, digest: true, size: true }),
+      original: Digest.optional(),
+    }),
+  ),
+  /** Digests of the other three files. */
+  files: z.record(z.string(), Digest),
+  /** All content in the order in which it lies in the tar: the offsets follow from it. */
+  manifests: BlobSizes,
+  configs: BlobSizes,
+  layers: BlobSizes,
+});
+type MirrorFile = z.infer<typeof MirrorFile>;
+
+/** What `mirror.json` says, parsed and proved. */
+export interface BundleDescription {
+  readonly images: readonly BundleImage[];
+  readonly contents: BundleContents;
+  /** Digests of the other metadata files by path. */
+  readonly files: Readonly<Record<string, Digest>>;
+}
+
+export const mirrorFilePath = "mirror.json";
+
+/** Makes the metadata files, in the order in which they lie in the bundle. */
+export function makeMetadata(images: readonly BundleImage[], contents: BundleContents): readonly MetadataFile[] {
+  const docker = dockerManifest(images);
+  const files: MetadataFile[] = [
+    { path: "oci-layout", bytes: json({ imageLayoutVersion: "1.0.0" }) },
+    { path: "index.json", bytes: json(ociIndex(images)) },
+    // Without a runnable image there is nothing for Docker, and an empty list would be an error to it.
+    ...(docker.length === 0 ? [] : [{ path: "manifest.json", bytes: json(docker) }]),
+  ];
+  const pairs = (blobs: readonly BlobSize[]): [Digest, number][] => blobs.map(({ digest, size }) => [digest, size]);
+  const description: MirrorFile = {
+    version: 1,
+    images: images.map(({ source, target, root, original }) => ({
+      source,
+      target: { repository: target.repository, ...(target.tag === undefined ? {} : { tag: target.tag }) },
+      root: { mediaType: root.mediaType, digest: root.digest, size: root.size },
+      ...(original === undefined ? {} : { original }),
+    })),
+    files: Object.fromEntries(files.map(({ path, bytes }) => [path, digestOf(bytes)])),
+    manifests: pairs(contents.manifests),
+    configs: pairs(contents.configs),
+    layers: pairs(contents.layers),
+  };
+  return [...files, { path: mirrorFilePath, bytes: seal(description) }];
+}
+
+/**
+ * Reads `mirror.json`. Its last field is the digest of all the others, and the bytes must be exactly what we
+ * would write, so no flipped bit goes unseen. Throws INTEGRITY if one has, BUNDLE for another version.
+ */
+export function readMirrorFile(bytes: Buffer): BundleDescription {
+  const damaged = (cause?: unknown): AppError =>
+    new AppError("INTEGRITY", "Cannot verify mirror.json: it is damaged, and with it the table of contents of the bundle", {
+      hint: "copy the bundle again, or pull it again",
+      cause,
+    });
+  let document: unknown;
+  try {
+    document = JSON.parse(bytes.toString("utf8"));
+  } catch (error) {
+    throw damaged(error);
+  }
+  const { checksum: _, ...rest } = document as { checksum?: unknown } & Record<string, unknown>;
+  const parsed = MirrorFile.safeParse(rest);
+  if (!parsed.success && "version" in rest && rest["version"] !== 1 && seal(rest).equals(bytes)) {
+    throw new AppError("BUNDLE", `Cannot read the bundle: it has format version ${JSON.stringify(rest["version"])}, and this program knows version 1`, {
+      hint: "use a newer mirror",
+    });
+  }
+  if (!parsed.success || !seal(parsed.data).equals(bytes)) throw damaged(parsed.error);
+  const sizes = (pairs: z.infer<typeof BlobSizes>): BlobSize[] => pairs.map(([digest, size]) => ({ digest, size }));
+  const { images, files, manifests, configs, layers } = parsed.data;
+  return { images, files, contents: { manifests: sizes(manifests), configs: sizes(configs), layers: sizes(layers) } };
+}
+
+function ociIndex(images: readonly BundleImage[]): unknown {
+  return {
+    schemaVersion: 2,
+    mediaType: mediaTypes.ociIndex,
+    manifests: images.map((image) => ({
+      mediaType: image.root.mediaType,
+      digest: image.root.digest,
+      size: image.root.size,
+      annotations: {
+        "io.containerd.image.name": imageName(image),
+        // The bare tag is what skopeo and oras expect of a bundle of one image; of several, tags would collide.
+        "org.opencontainers.image.ref.name": images.length === 1 && image.target.tag ? image.target.tag : imageName(image),
+      },
+    })),
+  };
+}
+
+function dockerManifest(images: readonly BundleImage[]): unknown[] {
+  return images.flatMap((image) => {
+    const name = imageName(image);
+    // Docker takes tagged names only.
+    if (image.docker === undefined || name.includes("@")) return [];
+    return [{ Config: blobPath(image.docker.config), RepoTags: [name], Layers: image.docker.layers.map(blobPath) }];
+  });
+}
+
+/** `repository:tag` of the source; where both tag and digest were asked for, the tag is the name. */
+export function imageName(image: Pick<BundleImage, "source">): string {
+  const at = image.source.indexOf("@");
+  const named = at < 0 ? image.source : image.source.slice(0, at);
+  return named.lastIndexOf(":") > named.lastIndexOf("/") ? named : image.source;
+}
+
+function json(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}
+
+function seal(description: object): Buffer {
+  return json({ ...description, checksum: digestOf(json(description)) });
+}

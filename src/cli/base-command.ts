@@ -1,0 +1,23 @@
+/** What all commands share: `--json`, `--quiet`, and how an error reaches the user. */
+import { Command } from "@oclif/core";
+import { reportError } from "./error-report.ts";
+import { baseFlags } from "./flags.ts";
+
+/** The base of every command. A command parses, calls and returns its result; it does not catch. */
+export abstract class MirrorCommand extends Command {
+  static override enableJsonFlag = true;
+  static override baseFlags = baseFlags;
+
+  protected override async catch(error: Error): Promise<void> {
+    const report = reportError(error, process.env);
+    process.exitCode = report.exitCode;
+    if (this.jsonEnabled()) this.logJson(report.json);
+    else if (report.text !== "") process.stderr.write(`${report.text}\n`);
+  }
+
+  /** The command as it was typed, for messages that tell to run it again. */
+  protected get typed(): string {
+    const words = [this.config.bin, this.id ?? "", ...this.argv].map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`));
+    return words.join(" ");
+  }
+}

@@ -1,0 +1,48 @@
+/** Bundle or list to registry: what push and sync share. */
+import type { LimitFunction } from "p-limit";
+import type { Source } from "../content/content.ts";
+import { ManifestStore } from "../content/manifest-store.ts";
+import { makePlan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
+import type { Registries } from "./registries.ts";
+import type { RegistryTarget } from "./requests.ts";
+import type { Session } from "./session.ts";
+import { conclude, registryTarget, transfer, type TransferResult } from "./transfer.ts";
+
+/** The source side, whatever it is. */
+export interface SourceSide {
+  readonly request: (request: PlanRequest) => Source;
+  readonly image: (image: PlannedImage) => Source;
+  readonly limits: (image: PlannedImage) => readonly LimitFunction[];
+}
+
+/** Copies what the target lacks. Throws RunFailure if any image failed; the others are done then. */
+export async function copyToRegistry(
+  requests: readonly PlanRequest[],
+  source: SourceSide,
+  registries: Registries,
+  session: Session,
+  options: { readonly target: RegistryTarget; readonly failFast: boolean },
+): Promise<TransferResult> {
+  const manifests = new ManifestStore();
+  const client = registries.client(options.target.host);
+  const target = registryTarget(registries, options.target);
+  // A target that cannot be reached is one error, not one for each image.
+  await client.connect(session.signal);
+  const { plan, failures } = await makePlan(requests, {
+    source: source.request,
+    target,
+    manifests,
+    emit: session.emit,
+    signal: session.signal,
+    failFast: options.failFast,
+  });
+  const ends = {
+    source: source.image,
+    target,
+    placeOf: (repository: string) => repository,
+    limits: (image: PlannedImage): readonly LimitFunction[] => [...source.limits(image), client.limit],
+    manifests,
+  };
+  const outcomes = await transfer(plan, ends, session, options.failFast);
+  return conclude(outcomes, failures, session);
+}

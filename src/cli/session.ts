@@ -1,0 +1,69 @@
+/** What one run of a command holds: its reporter, its figures, its registries, and the signal that ends it. */
+import { systemClock } from "../content/retry.ts";
+import { AppError } from "../errors.ts";
+import { createReporter, type Reporter } from "../report/reporter.ts";
+import type { Emit, Totals } from "../sync/events.ts";
+import { Tally } from "../sync/tally.ts";
+
+export interface SessionOptions {
+  readonly quiet: boolean;
+  /** The command in the present tense, for the reporter: `pull`. */
+  readonly verb: string;
+  /** The command to run again, for the message on Ctrl-C. */
+  readonly again: string;
+}
+
+/** One run. Dispose of it with `using`. */
+export class Session implements Disposable {
+  readonly emit: Emit;
+  readonly #controller = new AbortController();
+  readonly #reporter: Reporter;
+  readonly #tally = new Tally(systemClock);
+  readonly #onSignal: NodeJS.SignalsListener;
+
+  constructor(options: SessionOptions) {
+    this.#reporter = createReporter({
+      mode: options.quiet ? "quiet" : "auto",
+      stream: process.stderr,
+      env: process.env,
+      verb: options.verb,
+    });
+    this.emit = (event) => {
+      this.#tally.on(event);
+      this.#reporter.on(event);
+    };
+    this.#onSignal = () => {
+      // The second Ctrl-C means it: what is on the disk by now is enough to go on from.
+      if (this.signal.aborted) process.exit(130);
+      this.#controller.abort(new AppError("INTERRUPTED", "interrupted", { hint: `run it again to go on: ${options.again}` }));
+    };
+    process.on("SIGINT", this.#onSignal);
+    process.on("SIGTERM", this.#onSignal);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Ends everything that is under way, with an error as the reason. */
+  abort(reason: AppError): void {
+    if (!this.signal.aborted) this.#controller.abort(reason);
+  }
+
+  /** Ends the live view with the summary, and gives its figures. */
+  finish(headline = ""): Totals {
+    const totals = this.#tally.totals();
+    this.#reporter.finish(totals, headline);
+    return totals;
+  }
+
+  totals(): Totals {
+    return this.#tally.totals();
+  }
+
+  [Symbol.dispose](): void {
+    process.off("SIGINT", this.#onSignal);
+    process.off("SIGTERM", this.#onSignal);
+    this.#reporter[Symbol.dispose]();
+  }
+}

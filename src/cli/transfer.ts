@@ -1,0 +1,87 @@
+/** The steps that pull, push and sync have in common: plan, copy, and the result of it all. */
+import pLimit, { type LimitFunction } from "p-limit";
+import type { Source, Target } from "../content/content.ts";
+import type { ManifestStore } from "../content/manifest-store.ts";
+import type { AppError } from "../errors.ts";
+import { copyPlan, type ImageOutcome } from "../sync/copy.ts";
+import type { Totals } from "../sync/events.ts";
+import { failedPlans, imageResults, type ImageResult, RunFailure } from "../sync/outcome.ts";
+import type { Plan, PlanFailure, PlannedImage } from "../sync/plan.ts";
+import type { RegistryRepository } from "../registry/repository.ts";
+import type { Registries } from "./registries.ts";
+import type { RegistryTarget, SourcedRequest } from "./requests.ts";
+import type { Session } from "./session.ts";
+
+/** What `--json` prints of a transfer. */
+export interface TransferResult {
+  readonly images: readonly ImageResult[];
+  readonly totals: Totals;
+}
+
+/** The ends of a transfer; see CopyEnds. */
+export interface TransferEnds {
+  readonly source: (image: PlannedImage) => Source;
+  readonly target: (repository: string) => Target;
+  readonly placeOf: (repository: string) => string;
+  readonly limits: (image: PlannedImage) => readonly LimitFunction[];
+  readonly manifests: ManifestStore;
+}
+
+/** Manifests sent at a time: small requests, mostly waiting. */
+const manifestConcurrency = 16;
+
+/** Copies a plan, with progress. With `failFast`, the first failure ends everything that is under way. */
+export async function transfer(plan: Plan, ends: TransferEnds, session: Session, failFast: boolean): Promise<readonly ImageOutcome[]> {
+  session.emit({ type: "planned", ...totalsToMove(plan, ends.placeOf) });
+  return await copyPlan(plan, { ...ends, manifestLimit: pLimit(manifestConcurrency) }, {
+    emit: session.emit,
+    signal: session.signal,
+    onFailure: (error: AppError) => {
+      if (failFast) session.abort(error);
+    },
+  });
+}
+
+/** The result of a transfer. Throws RunFailure if any image failed. */
+export function conclude(outcomes: readonly ImageOutcome[], failures: readonly PlanFailure[], session: Session, headline = ""): TransferResult {
+  const images = [...imageResults(outcomes), ...failedPlans(failures)];
+  const errors = [...outcomes.flatMap(({ error }) => error ?? []), ...failures.map(({ error }) => error)];
+  const totals = session.finish(headline);
+  if (errors.length > 0) throw new RunFailure(images, errors);
+  return { images, totals };
+}
+
+/** Looks up the source repository of each request and planned image. */
+export function registrySources(registries: Registries, requests: readonly SourcedRequest[]): {
+  readonly request: (request: { readonly image: string }) => RegistryRepository;
+  readonly image: (image: { readonly source: string }) => RegistryRepository;
+} {
+  const byImage = new Map(requests.map(({ image, host, repository }) => [image, registries.repository(host, repository)]));
+  const find = (image: string): RegistryRepository => {
+    const found = byImage.get(image);
+    if (found === undefined) throw new Error(`${image} was never asked for`);
+    return found;
+  };
+  return { request: ({ image }) => find(image), image: ({ source }) => find(source) };
+}
+
+/** The repositories of a target registry. */
+export function registryTarget(registries: Registries, target: RegistryTarget): (repository: string) => RegistryRepository {
+  return (repository) => registries.repository(target.host, repository);
+}
+
+/** Everything that a plan may have to move: each blob once for each place. */
+function totalsToMove(plan: Plan, placeOf: (repository: string) => string): { images: number; blobs: number; bytes: number } {
+  const seen = new Set<string>();
+  let bytes = 0;
+  for (const { nodes, target } of plan.images) {
+    const place = placeOf(target.repository);
+    for (const { descriptor } of nodes) {
+      const key = `${place} ${descriptor.digest}`;
+      if (seen.has(key)) continue;
+      seen.add(key);
+      bytes += descriptor.size;
+    }
+  }
+  return { images: plan.images.length, blobs: seen.size, bytes };
+}

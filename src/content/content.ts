@@ -1,0 +1,80 @@
+/**
+ * The contract between the pipeline and whatever holds content (a registry, a bundle, a directory).
+ * Interfaces of one to three methods; a further power is another interface with a guard. Everything here speaks
+ * in descriptors and re-openable bytes, so one copy algorithm serves every pair of source and target.
+ */
+import type { Descriptor } from "../oci/descriptor.ts";
+
+/** Bytes in order. Ending the iteration early releases what is behind it (socket, file handle). */
+export type ByteStream = AsyncIterable<Uint8Array>;
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface OpenOptions extends CallOptions {
+  /** First byte wanted, in bytes from the start of the content; 0 if left out. */
+  readonly offset?: number;
+}
+
+export interface ManifestOptions extends CallOptions {
+  /** The type that a parent's descriptor gives, for documents that do not say it themselves. */
+  readonly mediaType?: string | undefined;
+}
+
+/** A manifest or an index as the bytes that came, proved against the digest in `descriptor`. */
+export interface RawManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
+/** One repository (or a whole bundle) to read from. */
+export interface Source {
+  /** The descriptor behind a tag or a digest, at the lowest price there is (a HEAD); NOT_FOUND if there is none. */
+  resolve(reference: string, options?: CallOptions): Promise<Descriptor>;
+  /** The manifest or index behind a tag or a digest, verified; NOT_FOUND if there is none. */
+  manifest(reference: string, options?: ManifestOptions): Promise<RawManifest>;
+  /**
+   * The bytes of a blob from an offset on. They are not yet verified: pass them through `verified` or `readAll`
+   * (verify.ts), which is where every reader gets them from.
+   */
+  open(descriptor: Descriptor, options?: OpenOptions): Promise<ByteStream>;
+}
+
+/** Content that can be opened again at any offset: what makes retry and resume possible from any source. */
+export interface BlobSource {
+  readonly descriptor: Descriptor;
+  /** True for what registries keep under `/manifests/`. */
+  readonly isManifest: boolean;
+  /** Opens the bytes at an offset (bytes). The content as a whole is verified by whoever stores it. */
+  open(offset: number, signal?: AbortSignal): Promise<ByteStream>;
+}
+
+export interface PushOptions extends CallOptions {
+  /** Called with the absolute offset (bytes) that has been taken so far; may go back after a retry. */
+  readonly onProgress?: (offset: number) => void;
+}
+
+/** One repository (or a whole bundle) to write to. Every method may be called again after a failure. */
+export interface Target {
+  /** True only if the content is there, whole. */
+  has(descriptor: Descriptor, options?: CallOptions): Promise<boolean>;
+  /**
+   * Stores the content and verifies its digest while it does so. After any failure, one at the very end
+   * included, nothing is stored under the digest. Content that is there already is a success.
+   */
+  push(blob: BlobSource, options?: PushOptions): Promise<void>;
+  /** Stores a manifest (all that it leads to is there) and lets `tag` point at it. */
+  tag(manifest: BlobSource, tag: string, options?: CallOptions): Promise<void>;
+}
+
+/** A target that can take over a blob from another repository of the same registry without moving bytes. */
+export interface Mounter {
+  /** True if the blob is there now; false if the registry would not, and it has to be pushed. */
+  mount(descriptor: Descriptor, fromRepository: string, options?: CallOptions): Promise<boolean>;
+}
+
+/** Guard for the optional power {@link Mounter}. */
+export function canMount(target: Target): target is Target & Mounter {
+  return "mount" in target && typeof target.mount === "function";
+}

@@ -1,0 +1,140 @@
+/**
+ * Manifests and indexes. They are parsed to find what they lead to, and travel as the bytes that came: nothing
+ * here ever serialises a parsed manifest back, since zod drops unknown fields and the digest would change.
+ */
+import { z } from "zod";
+import { AppError } from "../errors.ts";
+import { Descriptor } from "./descriptor.ts";
+import {
+  bareMediaType,
+  isIndexType,
+  isManifestOrIndexType,
+  isSchema1Type,
+  mediaTypes,
+} from "./media-types.ts";
+
+/** No manifest larger than this is read, in bytes (protocol: registries take 4 MiB, readers cap at 4 to 8 MiB). */
+export const maxManifestBytes = 8 * 1024 * 1024;
+/** An index with more entries than this is refused: no real one comes near. */
+const maxChildren = 10_000;
+const maxLayers = 10_000;
+
+const annotations = z.record(z.string(), z.string()).nullish();
+const Index = z.object({
+  manifests: z.array(Descriptor).max(maxChildren),
+  artifactType: z.string().optional(),
+  subject: Descriptor.nullish(),
+  annotations,
+});
+const Manifest = z.object({
+  config: Descriptor,
+  layers: z.array(Descriptor).max(maxLayers).nullish(),
+  artifactType: z.string().optional(),
+  subject: Descriptor.nullish(),
+  annotations,
+});
+const Artifact = z.object({
+  blobs: z.array(Descriptor).max(maxLayers).nullish(),
+  artifactType: z.string().optional(),
+  subject: Descriptor.nullish(),
+  annotations,
+});
+
+/** A parsed index: its children in order. */
+export interface ParsedIndex {
+  readonly kind: "index";
+  readonly mediaType: string;
+  readonly manifests: readonly Descriptor[];
+  readonly subject?: Descriptor | undefined;
+}
+
+/** A parsed image or artifact manifest; an OCI artifact manifest has no config, and its blobs are the layers. */
+export interface ParsedManifest {
+  readonly kind: "manifest";
+  readonly mediaType: string;
+  readonly config?: Descriptor | undefined;
+  readonly layers: readonly Descriptor[];
+  readonly artifactType?: string | undefined;
+  readonly subject?: Descriptor | undefined;
+}
+
+export type Parsed = ParsedIndex | ParsedManifest;
+
+/**
+ * Parses a manifest or an index.
+ *
+ * `contentType` is a hint (a header or a descriptor's media type): the document's own `mediaType` wins, as the
+ * image-spec wants, and what has neither is told by its shape. Throws INTEGRITY for what is no manifest, is
+ * ambiguous (both `manifests` and `layers`: CVE-2021-41190), or holds a bad descriptor; REGISTRY for schema 1.
+ */
+export function parseManifest(bytes: Uint8Array, contentType: string, name: string): Parsed {
+  const document = parseJson(bytes, name);
+  const mediaType = typeOf(document, bareMediaType(contentType), name);
+  const has = (key: string): boolean => document[key] !== undefined && document[key] !== null;
+  if (has("manifests") && (has("layers") || has("config"))) {
+    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it is an index and an image at once`);
+  }
+  try {
+    if (isIndexType(mediaType)) {
+      const index = Index.parse(document);
+      return { kind: "index", mediaType, manifests: index.manifests, subject: index.subject ?? undefined };
+    }
+    if (mediaType === mediaTypes.ociArtifact) {
+      const artifact = Artifact.parse(document);
+      return {
+        kind: "manifest",
+        mediaType,
+        layers: artifact.blobs ?? [],
+        artifactType: artifact.artifactType,
+        subject: artifact.subject ?? undefined,
+      };
+    }
+    const manifest = Manifest.parse(document);
+    return {
+      kind: "manifest",
+      mediaType,
+      config: manifest.config,
+      layers: manifest.layers ?? [],
+      artifactType: manifest.artifactType,
+      subject: manifest.subject ?? undefined,
+    };
+  } catch (error) {
+    if (!(error instanceof z.ZodError)) throw error;
+    const first = error.issues[0];
+    const place = first === undefined ? "" : ` at ${first.path.join(".") || "the top"}: ${first.message}`;
+    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: bad field${place}`, { cause: error });
+  }
+}
+
+/** What must exist before this manifest may be pushed: children of an index, or config and layers. */
+export function successors(parsed: Parsed): readonly Descriptor[] {
+  if (parsed.kind === "index") return parsed.manifests;
+  return parsed.config === undefined ? parsed.layers : [parsed.config, ...parsed.layers];
+}
+
+function parseJson(bytes: Uint8Array, name: string): Record<string, unknown> {
+  let document: unknown;
+  try {
+    document = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it is not JSON`, { cause: error });
+  }
+  if (typeof document !== "object" || document === null || Array.isArray(document)) {
+    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it is not a JSON object`);
+  }
+  return document as Record<string, unknown>;
+}
+
+function typeOf(document: Record<string, unknown>, contentType: string, name: string): string {
+  const own = typeof document["mediaType"] === "string" ? document["mediaType"] : undefined;
+  if (document["schemaVersion"] === 1 || isSchema1Type(own ?? contentType)) {
+    throw new AppError("REGISTRY", `Cannot copy ${name}: it is a Docker schema 1 image, which registries no longer take`, {
+      hint: "pull it with an old Docker, push it again to convert it, and list that image",
+    });
+  }
+  if (own !== undefined && isManifestOrIndexType(own)) return own;
+  if (isManifestOrIndexType(contentType)) return contentType;
+  if (Array.isArray(document["manifests"])) return mediaTypes.ociIndex;
+  if (document["config"] !== undefined) return mediaTypes.ociManifest;
+  throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it has none of the fields of a manifest or an index`);
+}

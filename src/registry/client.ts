@@ -1,0 +1,251 @@
+/**
+ * One registry: decides its scheme once, answers its challenges, retries what is safe to retry, and pauses as a
+ * whole when it is told to. Repositories and uploads (repository.ts, upload.ts) are built on its `request`.
+ */
+import type { Readable } from "node:stream";
+import pLimit, { type LimitFunction } from "p-limit";
+import type { Dispatcher } from "undici";
+import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retry.ts";
+import { AppError, isAppError, systemCode } from "../errors.ts";
+import { makeAgent, type TrustOptions } from "./agent.ts";
+import { Authenticator } from "./auth.ts";
+import type { Credential } from "./credentials.ts";
+import { answerError, looksLikePlainHttp } from "./errors.ts";
+import { connectHost, isLoopbackHost, isPrivateAddress } from "./host.ts";
+import { type Answer, discard, type Exchange, readText, send, sendFollowing, singleHeader } from "./http.ts";
+import { UploadManners } from "./manners.ts";
+
+export interface ClientOptions extends TrustOptions {
+  /** The user said that this registry may be spoken to in plain HTTP, credentials included. */
+  readonly plainHttp?: boolean | undefined;
+  /** Docker's daemon.json lists it as insecure: plain HTTP is tried, but carries no credentials. */
+  readonly listedInsecure?: boolean | undefined;
+  readonly credential?: Credential | undefined;
+  /** Transfers at a time; 8 if left out. */
+  readonly concurrency?: number | undefined;
+  /** Size of the chunks that large blobs are sent in, in bytes. */
+  readonly chunkBytes?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly onWarning?: ((message: string, hint?: string) => void) | undefined;
+  readonly onRetry?: ((what: string, attempt: number, delayMs: number, cause: AppError) => void) | undefined;
+}
+
+/** A request to the registry, by path. */
+export interface RegistryRequest {
+  readonly method: Exchange["method"];
+  /** Begins with `/v2/`, or the URL of an upload session. */
+  readonly path: string | URL;
+  readonly what: string;
+  readonly scopes: readonly string[];
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Bytes can be sent again after a 401 or a broken connection; a stream cannot. */
+  readonly body?: string | Uint8Array | Readable | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly headersTimeoutMs?: number;
+  /** Statuses that are answers, not failures. */
+  readonly accept: readonly number[];
+  /** False: one try only. */
+  readonly retry?: boolean;
+}
+
+const defaultConcurrency = 8;
+const retryStatuses: ReadonlySet<number> = new Set([408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524]);
+const maxRetryAfterMs = 120_000;
+/** These mean that the address is wrong rather than that the line is bad: trying again only delays the message. */
+const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "ECONNREFUSED"]);
+
+/** A connection to one registry. Made once a run, closed at its end. */
+export class RegistryClient {
+  /** The name in references: `docker.io`, `10.0.0.1:32000`. */
+  readonly registry: string;
+  /** Bounds the transfers with this registry. */
+  readonly limit: LimitFunction;
+  readonly manners: UploadManners;
+  readonly clock: Clock;
+  readonly #options: ClientOptions;
+  readonly #dispatcher: Dispatcher;
+  readonly #auth: Authenticator;
+  #origin: Promise<URL> | undefined;
+  #secure = true;
+  #pausedUntilMs = 0;
+
+  constructor(registry: string, options: ClientOptions = {}) {
+    this.registry = registry;
+    this.#options = options;
+    this.clock = options.clock ?? systemClock;
+    this.limit = pLimit(options.concurrency ?? defaultConcurrency);
+    this.manners = new UploadManners(registry, options.chunkBytes);
+    this.#dispatcher = makeAgent(options);
+    this.#auth = new Authenticator({
+      dispatcher: this.#dispatcher,
+      registry,
+      credential: options.credential,
+      mayUseCredential: () => this.#secure || options.plainHttp === true,
+      clock: this.clock,
+    });
+  }
+
+  /** Finds out the scheme and the challenge, once. Throws what keeps the registry from being used. */
+  async connect(signal?: AbortSignal): Promise<URL> {
+    this.#origin ??= this.#connect(signal).catch((error: unknown) => {
+      this.#origin = undefined;
+      throw error;
+    });
+    return await this.#origin;
+  }
+
+  /** True if the registry is reached over TLS; known once connected. */
+  get secure(): boolean {
+    return this.#secure;
+  }
+
+  /** Tells of a retry that a caller of this client makes (a broken transfer). */
+  retrying(what: string, attempt: number, delayMs: number, cause: AppError): void {
+    this.#options.onRetry?.(what, attempt, delayMs, cause);
+  }
+
+  /**
+   * Sends a request, authenticated, and gives the answer if its status is one of `accept`. A challenge is answered
+   * once; broken connections and passing faults are retried unless the body is a stream. Throws RegistryError for
+   * any other status, NETWORK or TLS when there is no answer.
+   */
+  async request(wanted: RegistryRequest): Promise<Answer> {
+    const origin = await this.connect(wanted.signal);
+    const url = typeof wanted.path === "string" ? new URL(wanted.path, origin) : wanted.path;
+    // Only the registry's own origin gets the credential: an upload session may live on another host.
+    const own = url.origin === origin.origin;
+    const replayable = wanted.body === undefined || typeof wanted.body === "string" || wanted.body instanceof Uint8Array;
+    let challenged = false;
+    for (let attempt = 1; ; attempt += 1) {
+      await this.#pause(wanted.signal);
+      const authorization = own ? await this.#auth.header(wanted.scopes, wanted.signal) : undefined;
+      let failure: AppError;
+      let retryAfterMs: number | undefined;
+      try {
+        const exchange = { ...wanted, url, authorization };
+        const follow = wanted.method === "GET" || wanted.method === "HEAD";
+        const answer = await (follow ? sendFollowing(this.#dispatcher, exchange) : send(this.#dispatcher, exchange));
+        if (wanted.accept.includes(answer.status)) return answer;
+        if (answer.status === 401 && own && !challenged && this.#auth.learn(answer)) {
+          discard(answer);
+          await this.#auth.reject(authorization);
+          challenged = true;
+          if (replayable) {
+            attempt -= 1;
+            continue;
+          }
+        }
+        failure = await this.#failure(wanted, answer);
+        if (!retryStatuses.has(answer.status)) throw failure;
+        retryAfterMs = this.#retryAfter(answer);
+      } catch (error) {
+        if (!isAppError(error, "NETWORK")) throw error;
+        failure = error;
+      }
+      if (!replayable || wanted.retry === false || attempt >= maxAttempts || wanted.signal?.aborted === true) throw failure;
+      await this.#wait(wanted, attempt, retryAfterMs, failure);
+    }
+  }
+
+  /** Ends all connections. */
+  async close(): Promise<void> {
+    await this.#dispatcher.destroy();
+  }
+
+  async #connect(signal?: AbortSignal): Promise<URL> {
+    const host = connectHost(this.registry);
+    if (this.#options.plainHttp === true) {
+      this.#secure = false;
+      return await this.#ping(new URL(`http://${host}`), signal);
+    }
+    try {
+      return await this.#ping(new URL(`https://${host}`), signal);
+    } catch (error) {
+      const cause = error instanceof AppError ? error.cause : undefined;
+      const trusted = isLoopbackHost(host) || isPrivateAddress(host) || this.#options.listedInsecure === true;
+      if (!looksLikePlainHttp(cause) || !trusted) throw error;
+      this.#secure = false;
+      const origin = await this.#ping(new URL(`http://${host}`), signal);
+      this.#options.onWarning?.(`${this.registry} speaks plain HTTP: nothing that goes there is encrypted`);
+      return origin;
+    }
+  }
+
+  /** `GET /v2/` (distribution-spec "Determining Support"): is it a registry, and whom does it let in? */
+  async #ping(origin: URL, signal?: AbortSignal): Promise<URL> {
+    const what = `connect to ${this.registry}`;
+    const url = new URL("/v2/", origin);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const answer = await sendFollowing(this.#dispatcher, { method: "GET", url, what, signal });
+        return await this.#judgePing(answer, origin, what);
+      } catch (error) {
+        const passing =
+          isAppError(error, "NETWORK") && !hopelessCodes.has(systemCode(error) ?? "") && !looksLikePlainHttp(error.cause);
+        if (!passing || attempt >= maxAttempts || signal?.aborted === true) throw error;
+        await this.#wait({ what, signal }, attempt, undefined, error);
+      }
+    }
+  }
+
+  async #judgePing(answer: Answer, origin: URL, what: string): Promise<URL> {
+    if (answer.status === 401) {
+      this.#auth.learn(answer);
+      discard(answer);
+      return origin;
+    }
+    if (answer.status === 200 || answer.status === 403) {
+      discard(answer);
+      return origin;
+    }
+    const body = await readText(answer);
+    if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(body)) {
+      throw new AppError("TLS", `Cannot ${what}: it speaks TLS, not plain HTTP`, { hint: `leave out --plain-http ${this.registry}` });
+    }
+    if (retryStatuses.has(answer.status)) {
+      throw answerError(what, { method: "GET", url: answer.url, status: answer.status, body });
+    }
+    throw new AppError("REGISTRY", `Cannot ${what}: GET /v2/ answered ${answer.status}, so it does not look like a registry`, {
+      hint: "check host and port",
+      details: { host: this.registry, status: answer.status },
+    });
+  }
+
+  async #failure(wanted: RegistryRequest, answer: Answer): Promise<AppError> {
+    // An answer to HEAD has no body, and one that carries Content-Length all the same would be waited for.
+    const body = wanted.method === "HEAD" || answer.status === 416 ? "" : await readText(answer).catch(() => "");
+    if (body === "") discard(answer);
+    const requestId = ["x-request-id", "x-amzn-requestid", "x-github-request-id"].map((name) => singleHeader(answer, name)).find(Boolean);
+    const error = answerError(wanted.what, { method: wanted.method, url: answer.url, status: answer.status, body, requestId });
+    const origin = this.#auth.origin;
+    if (error.code !== "AUTH" || origin === undefined) return error;
+    return new AppError("AUTH", `${error.message} (credentials from ${origin})`, { hint: error.hint, cause: error, details: error.details });
+  }
+
+  /** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), in milliseconds, capped. */
+  #retryAfter(answer: Answer): number | undefined {
+    const value = singleHeader(answer, "retry-after");
+    if (value === undefined) return undefined;
+    const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+    if (Number.isNaN(ms)) return undefined;
+    return Math.min(Math.max(ms, 0), maxRetryAfterMs);
+  }
+
+  async #wait(
+    wanted: Pick<RegistryRequest, "what" | "signal">,
+    attempt: number,
+    retryAfterMs: number | undefined,
+    cause: AppError,
+  ): Promise<void> {
+    const delayMs = (retryAfterMs ?? 0) + backoffMs(attempt, this.clock);
+    // A registry that says when to come back means all of us, not just the one request.
+    if (retryAfterMs !== undefined) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.clock.now() + retryAfterMs);
+    this.#options.onRetry?.(wanted.what, attempt, delayMs, cause);
+    await this.clock.sleep(delayMs, wanted.signal);
+  }
+
+  async #pause(signal?: AbortSignal): Promise<void> {
+    const leftMs = this.#pausedUntilMs - this.clock.now();
+    if (leftMs > 0) await this.clock.sleep(leftMs, signal);
+  }
+}

@@ -1,0 +1,163 @@
+/** A registry's answer, or the lack of one, as an error that a person can act on. No secret ever gets in. */
+import { AppError, type ErrorCode, systemCode } from "../errors.ts";
+
+/** No more of an error body than this is read, in bytes. */
+export const maxErrorBytes = 64 * 1024;
+const maxMessageLength = 300;
+
+/** One entry of the error body of distribution-spec "Error Codes". */
+export interface RegistryProblem {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What an answer says about its request; the URL is for messages and redacted by {@link describeUrl}. */
+export interface FailedAnswer {
+  readonly method: string;
+  readonly url: URL;
+  readonly status: number;
+  readonly body: string;
+  readonly requestId?: string | undefined;
+}
+
+/** An error answer of a registry, with its status and the codes of its body. */
+export class RegistryError extends AppError {
+  readonly status: number;
+  readonly problems: readonly RegistryProblem[];
+
+  constructor(code: ErrorCode, message: string, answer: FailedAnswer, problems: readonly RegistryProblem[], hint?: string) {
+    super(code, message, {
+      hint,
+      details: {
+        method: answer.method,
+        url: describeUrl(answer.url),
+        status: answer.status,
+        ...(problems.length === 0 ? {} : { codes: problems.map((problem) => problem.code) }),
+        ...(answer.requestId === undefined ? {} : { requestId: answer.requestId }),
+      },
+    });
+    this.status = answer.status;
+    this.problems = problems;
+  }
+
+  /** True if the body names this code of distribution-spec. */
+  has(code: string): boolean {
+    return this.problems.some((problem) => problem.code === code);
+  }
+}
+
+/** Scheme, host and path. The query may hold signatures and session state, so it never gets into a message. */
+export function describeUrl(url: URL): string {
+  return `${url.protocol}//${url.host}${url.pathname}${url.search === "" ? "" : "?…"}`;
+}
+
+/** Reads the JSON error body; anything else (HTML of a proxy, plain text) gives no problems. */
+export function parseProblems(body: string): readonly RegistryProblem[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    return [];
+  }
+  const list = typeof parsed === "object" && parsed !== null && "errors" in parsed ? parsed.errors : undefined;
+  if (!Array.isArray(list)) return [];
+  return list.slice(0, 20).flatMap((entry: unknown) => {
+    if (typeof entry !== "object" || entry === null) return [];
+    const code = "code" in entry && typeof entry.code === "string" ? entry.code : "UNKNOWN";
+    const message = "message" in entry && typeof entry.message === "string" ? entry.message : "";
+    return [{ code: printable(code), message: printable(message) }];
+  });
+}
+
+/** The error for an answer with an unexpected status. `what` names the thing: `the tag 1.0 of 10.0.0.1/app`. */
+export function answerError(what: string, answer: FailedAnswer): RegistryError {
+  const problems = parseProblems(answer.body);
+  const host = answer.url.host;
+  const said = problems.map((problem) => [problem.code, problem.message].filter((part) => part !== "").join(" ")).join("; ");
+  const text = problems.length === 0 && !/^\s*</.test(answer.body) ? printable(answer.body.trim()) : "";
+  const reason = said || text ? `: ${said || text}` : "";
+  const full = (state: string): string => `Cannot ${what}: ${host} answered ${answer.status}${state}${reason}`;
+  const make = (code: ErrorCode, state: string, hint?: string): RegistryError =>
+    new RegistryError(code, full(state), answer, problems, hint);
+  switch (answer.status) {
+    case 401:
+      return make("AUTH", " (not authenticated)", `log in to ${host} with docker login, or check the credentials in Docker's config.json`);
+    case 403:
+      return make("DENIED", " (denied)", `check that your account has the right to do this on ${host}`);
+    case 404:
+      return make("NOT_FOUND", " (not found)");
+    case 405:
+    case 501:
+      return make("REGISTRY", " (not supported)", "the registry is read-only, or does not offer this");
+    case 413:
+      return make("REGISTRY", " (too large)", "a proxy in front of the registry limits the size of requests: raise its limit (nginx: client_max_body_size)");
+    case 429:
+      return make("REGISTRY", " (too many requests)", "wait for the limit to renew, log in to get a higher one, or lower the concurrency");
+    case 507:
+      return make("REGISTRY", " (no space left)", `make room on the disk of ${host}`);
+    default:
+      return make("REGISTRY", "", answer.status >= 500 ? `look at the log of ${host}` : undefined);
+  }
+}
+
+const networkReasons: Readonly<Record<string, { text: string; hint: string }>> = {
+  ENOTFOUND: { text: "there is no such host", hint: "check the name for a typing error, and your DNS" },
+  EAI_AGAIN: { text: "the name cannot be looked up", hint: "check your DNS and network" },
+  ECONNREFUSED: { text: "the connection was refused", hint: "check the port, and that the registry is running" },
+  EHOSTUNREACH: { text: "the host cannot be reached", hint: "check the network and the address" },
+  ENETUNREACH: { text: "the network cannot be reached", hint: "check the network and the address" },
+  ETIMEDOUT: { text: "the connection timed out", hint: "check the network, the address and firewalls" },
+  UND_ERR_CONNECT_TIMEOUT: { text: "the connection timed out", hint: "check the network, the address and firewalls" },
+  UND_ERR_HEADERS_TIMEOUT: { text: "the registry did not answer in time", hint: "try again, or look at the registry's log" },
+  UND_ERR_BODY_TIMEOUT: { text: "no data came for too long", hint: "check the network, and try again" },
+  ECONNRESET: { text: "the connection broke", hint: "check the network, and try again" },
+  EPIPE: { text: "the connection broke", hint: "check the network, and try again" },
+  UND_ERR_SOCKET: { text: "the connection broke", hint: "check the network, and try again" },
+};
+
+const certificateCodes = /^(?:CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH)/;
+const handshakeCodes = /^(?:ERR_SSL_|EPROTO$)/;
+
+/** True for a failed handshake that a plain-HTTP port would cause (and other things may). */
+export function looksLikePlainHttp(error: unknown): boolean {
+  const code = systemCode(error) ?? "";
+  if (/^(?:ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG|EPROTO)$/.test(code)) return true;
+  return code === "ECONNRESET" && error instanceof Error && /before secure TLS/.test(error.message);
+}
+
+/** The error for a request that got no answer, or whose body broke off. Abort reasons pass through. */
+export function networkError(what: string, host: string, cause: unknown): AppError {
+  if (cause instanceof AppError) return cause;
+  if (cause instanceof Error && cause.name === "AbortError") {
+    return new AppError("INTERRUPTED", `Cannot ${what}: interrupted`, { cause });
+  }
+  const code = systemCode(cause) ?? "";
+  if (certificateCodes.test(code)) {
+    return new AppError("TLS", `Cannot ${what}: the certificate of ${host} is not trusted (${code})`, {
+      hint: "give the CA that signed it with --ca-file FILE",
+      cause,
+      details: { host, code },
+    });
+  }
+  if (handshakeCodes.test(code)) {
+    return new AppError("TLS", `Cannot ${what}: ${host} does not speak TLS (${code})`, {
+      hint: `if it is a plain-HTTP registry that you trust, pass --plain-http ${host}`,
+      cause,
+      details: { host, code },
+    });
+  }
+  const known = networkReasons[code];
+  const text = known?.text ?? (cause instanceof Error ? printable(cause.message) : "the connection failed");
+  return new AppError("NETWORK", `Cannot ${what}: ${host}: ${text}`, {
+    hint: known?.hint,
+    cause,
+    details: { host, ...(code === "" ? {} : { code }) },
+  });
+}
+
+/** Text from a server on one line, without control characters and not longer than a person reads. */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: removing them is the purpose
+  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").trim();
+  return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength)}…` : clean;
+}

@@ -1,0 +1,245 @@
+/**
+ * One blob into one repository: session, then the content in one PUT or in chunks (distribution-spec "Pushing
+ * blobs"). A small state machine over one verified pass of the content; whatever fails in the middle starts over
+ * with a new session, since distribution 2.8 cannot go on after a cut and appends silently what is sent twice.
+ * There are never two requests in flight in one session.
+ */
+import { Readable } from "node:stream";
+import type { BlobSource, PushOptions } from "../content/content.ts";
+import { backoffMs, maxAttempts } from "../content/retry.ts";
+import { resuming, verified } from "../content/verify.ts";
+import { AppError, isAppError } from "../errors.ts";
+import { shortDigest } from "../oci/digest.ts";
+import type { RegistryClient } from "./client.ts";
+import { RegistryError } from "./errors.ts";
+import { type Answer, discard, singleHeader } from "./http.ts";
+
+/** The repository that the blob goes to. */
+export interface UploadPlace {
+  readonly client: RegistryClient;
+  readonly repository: string;
+  readonly scopes: readonly string[];
+}
+
+const octets = { "content-type": "application/octet-stream" };
+/** A registry that checks a digest of many gigabytes, or moves them to its storage, answers late. Milliseconds. */
+const commitTimeoutMs = 15 * 60_000;
+const restartCodes = ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"];
+const restartStatuses: ReadonlySet<number> = new Set([401, 404, 408, 416, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524]);
+
+/**
+ * Uploads a blob. `location`: an open session that a refused mount left behind. Throws INTEGRITY if the content
+ * is not what its descriptor says (nothing is stored then), and what the registry answered otherwise.
+ */
+export async function uploadBlob(place: UploadPlace, blob: BlobSource, options: PushOptions, location?: URL): Promise<void> {
+  let session = location;
+  for (let attempt = 1; ; ) {
+    let reached = 0;
+    let current: URL | undefined;
+    try {
+      // A session that cannot be opened fails as it is: what could pass has been retried inside.
+      current = session ?? (await openSession(place, blob, options.signal));
+      session = undefined;
+      await sendContent(place, blob, current, {
+        ...options,
+        onProgress: (offset) => {
+          reached = offset;
+          options.onProgress?.(offset);
+        },
+        onMoved: (url) => {
+          current = url;
+        },
+      });
+      return;
+    } catch (error) {
+      if (current === undefined) throw error;
+      abandon(place, current);
+      if (options.signal?.aborted === true || isAppError(error, "INTEGRITY", "INTERRUPTED")) throw error;
+      if (await arrivedAnyway(place, blob, error, reached, options.signal)) return;
+      if (adapt(place, blob, error)) continue;
+      if (!isPassing(error) || attempt >= maxAttempts) throw error;
+      const delayMs = backoffMs(attempt, place.client.clock);
+      place.client.retrying(`upload ${shortDigest(blob.descriptor.digest)}`, attempt, delayMs, error as AppError);
+      attempt += 1;
+      await place.client.clock.sleep(delayMs, options.signal);
+      options.onProgress?.(0);
+    }
+  }
+}
+
+/** Resolves the Location of an upload answer against the request that it answers; opaque in all else. */
+export function sessionLocation(answer: Answer, place: UploadPlace): URL {
+  const text = singleHeader(answer, "location");
+  if (text === undefined || !URL.canParse(text, answer.url.href)) {
+    throw new AppError("REGISTRY", `Cannot upload to ${place.client.registry}/${place.repository}: the answer names no upload location`);
+  }
+  const url = new URL(text, answer.url);
+  // A TLS proxy that does not set X-Forwarded-Proto makes the registry name itself with http.
+  const sameName = url.hostname === answer.url.hostname && (url.port === answer.url.port || url.port === "");
+  if (url.protocol === "http:" && answer.url.protocol === "https:" && sameName) {
+    url.protocol = "https:";
+    url.port = answer.url.port;
+  }
+  if (url.protocol !== answer.url.protocol || url.username !== "" || url.password !== "") {
+    throw new AppError("REGISTRY", `Cannot upload to ${place.client.registry}/${place.repository}: the upload location ${url.protocol}//${url.host} is not safe to follow`, {
+      hint: "check the X-Forwarded-Proto and X-Forwarded-Host headers of the registry's proxy",
+    });
+  }
+  return url;
+}
+
+async function openSession(place: UploadPlace, blob: BlobSource, signal?: AbortSignal): Promise<URL> {
+  const answer = await place.client.request({
+    method: "POST",
+    path: `/v2/${place.repository}/blobs/uploads/`,
+    what: `start an upload to ${place.client.registry}/${place.repository} (${shortDigest(blob.descriptor.digest)})`,
+    scopes: place.scopes,
+    body: "",
+    signal,
+    accept: [202],
+  });
+  discardSmall(answer);
+  return sessionLocation(answer, place);
+}
+
+interface SendOptions extends PushOptions {
+  readonly onMoved: (url: URL) => void;
+}
+
+async function sendContent(place: UploadPlace, blob: BlobSource, session: URL, options: SendOptions): Promise<void> {
+  const { client } = place;
+  const { size } = blob.descriptor;
+  const what = `upload ${blob.descriptor.digest} to ${client.registry}/${place.repository}`;
+  const chunkBytes = client.manners.chunkFor(size);
+  const onRetry = (attempt: number, delayMs: number, cause: AppError): void => client.retrying(what, attempt, delayMs, cause);
+  const content = verified(resuming(blob, { clock: client.clock, signal: options.signal, onRetry }), blob.descriptor);
+  const pieces = new Pieces(content, options.onProgress);
+  const common = { what, scopes: place.scopes, signal: options.signal };
+  try {
+    let url = session;
+    let offset = 0;
+    // The last chunk travels in the closing PUT, so that its size never falls under a registry's minimum.
+    while (chunkBytes !== undefined && size - offset > chunkBytes) {
+      const answer = await client.request({
+        ...common,
+        method: "PATCH",
+        path: url,
+        headers: { ...octets, "content-length": `${chunkBytes}`, "content-range": `${offset}-${offset + chunkBytes - 1}` },
+        body: pieces.take(chunkBytes),
+        headersTimeoutMs: commitTimeoutMs,
+        accept: [200, 201, 202, 204],
+      });
+      discardSmall(answer);
+      offset += chunkBytes;
+      url = sessionLocation(answer, place);
+      options.onMoved(url);
+    }
+    const rest = size - offset;
+    const closing = await client.request({
+      ...common,
+      method: "PUT",
+      path: withDigest(url, blob),
+      headers: { ...octets, "content-length": `${rest}`, ...(offset === 0 ? {} : { "content-range": `${offset}-${size - 1}` }) },
+      body: rest === 0 ? "" : pieces.take(rest),
+      headersTimeoutMs: commitTimeoutMs,
+      accept: [200, 201, 202, 204],
+    });
+    discardSmall(closing);
+    options.onProgress?.(size);
+  } finally {
+    await content.return();
+  }
+}
+
+/** Cuts one pass of the content into request bodies of exact lengths, without copying. */
+class Pieces {
+  readonly #content: AsyncGenerator<Uint8Array, void>;
+  readonly #onProgress: ((offset: number) => void) | undefined;
+  #rest: Uint8Array | undefined;
+  #offset = 0;
+
+  constructor(content: AsyncGenerator<Uint8Array, void>, onProgress: ((offset: number) => void) | undefined) {
+    this.#content = content;
+    this.#onProgress = onProgress;
+  }
+
+  take(length: number): Readable {
+    return Readable.from(this.#next(length), { objectMode: true, highWaterMark: 1 });
+  }
+
+  async *#next(length: number): AsyncGenerator<Uint8Array, void> {
+    let left = length;
+    while (left > 0) {
+      const chunk = this.#rest ?? (await this.#content.next()).value;
+      this.#rest = undefined;
+      if (chunk === undefined || chunk === null) return;
+      const piece = chunk.byteLength <= left ? chunk : chunk.subarray(0, left);
+      if (piece.byteLength < chunk.byteLength) this.#rest = chunk.subarray(left);
+      left -= piece.byteLength;
+      this.#offset += piece.byteLength;
+      this.#onProgress?.(this.#offset);
+      // Proof comes with the end of the content: it is read before its last byte goes out, so that a PUT whose
+      // content is wrong never completes.
+      yield piece;
+    }
+  }
+}
+
+function withDigest(session: URL, blob: BlobSource): URL {
+  const url = new URL(session);
+  // Appended by hand: URLSearchParams would encode the session's opaque state anew.
+  url.search = `${url.search === "" ? "?" : `${url.search}&`}digest=${encodeURIComponent(blob.descriptor.digest)}`;
+  return url;
+}
+
+/** The answer to an upload got lost, or says that the content is unwelcome: is the blob there all the same? */
+async function arrivedAnyway(place: UploadPlace, blob: BlobSource, error: unknown, reached: number, signal?: AbortSignal): Promise<boolean> {
+  const unknown = isAppError(error, "NETWORK") || (error instanceof RegistryError && error.status >= 500);
+  if (!unknown || reached < blob.descriptor.size) return false;
+  return await hasBlob(place, blob.descriptor.digest, signal).catch(() => false);
+}
+
+/** HEAD of a blob: true if the repository has it. */
+export async function hasBlob(place: UploadPlace, digest: string, signal?: AbortSignal): Promise<boolean> {
+  const answer = await place.client.request({
+    method: "HEAD",
+    path: `/v2/${place.repository}/blobs/${digest}`,
+    what: `look for ${digest} in ${place.client.registry}/${place.repository}`,
+    scopes: place.scopes,
+    signal,
+    accept: [200, 404],
+  });
+  discardSmall(answer);
+  return answer.status === 200;
+}
+
+/** Learns from a refusal what shape this host takes. True if there is another one to try. */
+function adapt(place: UploadPlace, blob: BlobSource, error: unknown): boolean {
+  if (!(error instanceof RegistryError)) return false;
+  const { manners } = place.client;
+  const sent = manners.chunkFor(blob.descriptor.size);
+  const tooLarge = error.status === 413 || (error.status === 416 && /too large/i.test(error.message));
+  if (tooLarge) return manners.tooLarge(sent ?? blob.descriptor.size);
+  const refused = error.status === 405 || error.status === 415 || error.status === 501 || error.has("UNSUPPORTED");
+  return refused && sent !== undefined && manners.chunksRefused();
+}
+
+function isPassing(error: unknown): boolean {
+  if (isAppError(error, "NETWORK")) return true;
+  if (!(error instanceof RegistryError)) return isAppError(error, "AUTH");
+  return restartStatuses.has(error.status) || restartCodes.some((code) => error.has(code));
+}
+
+/** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
+function abandon(place: UploadPlace, session: URL): void {
+  place.client
+    .request({ method: "DELETE", path: session, what: "cancel an upload", scopes: place.scopes, accept: [200, 202, 204, 404], retry: false })
+    .then(discard, () => undefined);
+}
+
+/** Reads an answer's body away so that its connection can serve the next request. */
+export function discardSmall(answer: Answer): void {
+  const length = Number(singleHeader(answer, "content-length") ?? "0");
+  if (Number.isFinite(length) && length < 16 * 1024) answer.body.resume().on("error", () => undefined);
+  else discard(answer);
+}

@@ -1,0 +1,44 @@
+/** The last word of a run: what was done, and what it cost. */
+import type { Totals } from "../sync/events.ts";
+import { escapeControl, formatBytes, formatDuration, formatRate, plural } from "./format.ts";
+import { verbForms } from "./messages.ts";
+
+/**
+ * One to three lines, parts of zero left out; they fit in 60 columns but for extreme figures:
+ *
+ *     pulled 2 of 3 images (1 unchanged, 1 failed)
+ *       24 blobs moved (1.2 GiB) in 12.4 s, 98.0 MiB/s
+ *       skipped 3 (12.0 MiB), mounted 2 (3.0 MiB)
+ *
+ * `headline` is the sentence in front of the bracket; an empty one gives `pulled 2 of 3 images`, from `verb`.
+ */
+export function formatSummary(totals: Totals, headline: string, verb: string): string {
+  const notes = [
+    ...(totals.unchangedImages > 0 ? [`${totals.unchangedImages} unchanged`] : []),
+    ...(totals.failedImages > 0 ? [`${totals.failedImages} failed`] : []),
+  ];
+  const bracket = notes.length === 0 ? "" : ` (${notes.join(", ")})`;
+  const first = (headline === "" ? countedImages(totals, verb) : escapeControl(headline)) + bracket;
+  const kept = [
+    ...part("skipped", totals.blobsSkipped, totals.bytesSkipped),
+    ...part("mounted", totals.blobsMounted, totals.bytesMounted),
+    ...part("reused", totals.blobsReused, totals.bytesReused),
+  ].join(", ");
+  const time = formatDuration(totals.seconds);
+  if (totals.blobs === 0) {
+    return kept === "" ? `${first} in ${time}` : `${first}\n  nothing had to move in ${time}\n  ${kept}`;
+  }
+  const moved = `${plural(totals.blobs, "blob")} moved (${formatBytes(totals.bytesMoved)}) in ${time}`;
+  const rate = totals.seconds > 0 ? `, ${formatRate(totals.bytesMoved / totals.seconds)}` : "";
+  return `${first}\n  ${moved}${rate}${kept === "" ? "" : `\n  ${kept}`}`;
+}
+
+function countedImages(totals: Totals, verb: string): string {
+  const done = totals.images - totals.failedImages;
+  const count = totals.failedImages === 0 ? "" : `${done} of `;
+  return `${verbForms(verb).past} ${count}${plural(totals.images, "image")}`;
+}
+
+function part(word: string, count: number, bytes: number): readonly string[] {
+  return count === 0 ? [] : [`${word} ${count} (${formatBytes(bytes)})`];
+}

@@ -1,0 +1,55 @@
+/**
+ * Everything a user may see while a command runs, as one union. The pipeline emits, reporters switch over it
+ * exhaustively, and nothing else prints.
+ */
+import type { AppError } from "../errors.ts";
+import type { Digest } from "../oci/digest.ts";
+
+/** Why a blob needed no transfer. */
+export type SkipReason =
+  | "exists" // the target had it
+  | "mounted" // taken over from another repository of the target
+  | "reused"; // taken over from an earlier, interrupted run
+
+export type TransferEvent =
+  /** Resolving begins. `images` is the number of images asked for. */
+  | { readonly type: "resolving"; readonly images: number }
+  /** One image is resolved. `done` counts those resolved so far, failed ones included. */
+  | { readonly type: "resolved"; readonly image: string; readonly done: number; readonly images: number }
+  /** The transfer begins. `bytes` is the size of all content that may have to move, each blob counted once a target repository. */
+  | { readonly type: "planned"; readonly images: number; readonly blobs: number; readonly bytes: number }
+  /** An image is complete at the target: its last tag is set. `unchanged`: it was there before. */
+  | { readonly type: "image-finished"; readonly image: string; readonly digest: Digest; readonly unchanged: boolean }
+  | { readonly type: "image-failed"; readonly image: string; readonly error: AppError }
+  /** A transfer begins. `name` is what people know it by (a short digest); `size` in bytes. */
+  | { readonly type: "blob-started"; readonly key: string; readonly name: string; readonly size: number }
+  /** Absolute offset in bytes; may go back after a retry. */
+  | { readonly type: "blob-progress"; readonly key: string; readonly offset: number }
+  | { readonly type: "blob-finished"; readonly key: string; readonly size: number }
+  | { readonly type: "blob-failed"; readonly key: string; readonly error: AppError }
+  | { readonly type: "blob-skipped"; readonly size: number; readonly reason: SkipReason }
+  /** Content is being read again to prove it (verify, or what an earlier run left). `size` in bytes. */
+  | { readonly type: "verified"; readonly size: number }
+  | { readonly type: "retrying"; readonly what: string; readonly attempt: number; readonly delayMs: number; readonly cause: AppError }
+  | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined };
+
+/** Takes one event. Must not throw. */
+export type Emit = (event: TransferEvent) => void;
+
+/** The figures of the final summary. */
+export interface Totals {
+  readonly images: number;
+  readonly failedImages: number;
+  readonly unchangedImages: number;
+  /** Blobs and manifests that were transferred. */
+  readonly blobs: number;
+  readonly bytesMoved: number;
+  readonly blobsSkipped: number;
+  readonly bytesSkipped: number;
+  readonly blobsMounted: number;
+  readonly bytesMounted: number;
+  readonly blobsReused: number;
+  readonly bytesReused: number;
+  /** Wall time in seconds. */
+  readonly seconds: number;
+}

@@ -1,0 +1,76 @@
+/** The end of a run over many images: which are done, which failed, and the exit code that follows. */
+import { AppError, type ErrorCode, exitCodes } from "../errors.ts";
+import type { PlanFailure, PlannedImage } from "./plan.ts";
+import type { ImageOutcome } from "./copy.ts";
+
+/** An image in the result of a command. */
+export interface ImageResult {
+  readonly image: string;
+  readonly digest?: string;
+  /** `repository:tag` in the target. */
+  readonly target?: string;
+  /** The digest at the source, where a choice of platforms made another one. */
+  readonly original?: string;
+  readonly status: "done" | "unchanged" | "failed";
+  readonly error?: { readonly code: ErrorCode; readonly message: string; readonly hint?: string };
+}
+
+export interface RunFailureOptions {
+  readonly hint?: string | undefined;
+  /** The images that did not fail are not done either: a bundle is whole or not there. */
+  readonly nothingDone?: boolean;
+}
+
+/** Some or all images failed. Each failure has been reported as an event of its own. */
+export class RunFailure extends AppError {
+  readonly images: readonly ImageResult[];
+  readonly #exitCode: number;
+
+  constructor(images: readonly ImageResult[], errors: readonly AppError[], options: RunFailureOptions = {}) {
+    const failed = images.filter((image) => image.status === "failed").length;
+    const [first] = errors;
+    // One image, one failure: its own code says more than "some failed".
+    const code = images.length === 1 && first !== undefined ? first.code : "PARTIAL";
+    super(code, `${failed} of ${images.length} ${images.length === 1 ? "image" : "images"} failed`, { hint: options.hint, cause: first });
+    this.images = images;
+    this.#exitCode = exitCodeOf(images, errors, options.nothingDone === true);
+  }
+
+  override get exitCode(): number {
+    return this.#exitCode;
+  }
+}
+
+/** The results of images that failed before anything could be planned for them. */
+export function failedPlans(failures: readonly PlanFailure[]): readonly ImageResult[] {
+  return failures.map(({ image, error }) => ({ image, status: "failed", error: describe(error) }));
+}
+
+/** The results of images that were copied, or were there before, or failed. */
+export function imageResults(outcomes: readonly ImageOutcome[]): readonly ImageResult[] {
+  return outcomes.map(({ image, error }) => imageResult(image, error));
+}
+
+/** The result of one image. */
+export function imageResult(image: PlannedImage, error?: AppError): ImageResult {
+  const { repository, tag } = image.target;
+  return {
+    image: image.source,
+    digest: image.root.digest,
+    target: tag === undefined ? `${repository}@${image.root.digest}` : `${repository}:${tag}`,
+    ...(image.original === undefined ? {} : { original: image.original }),
+    ...(error === undefined ? { status: image.unchanged ? "unchanged" : "done" } : { status: "failed", error: describe(error) }),
+  };
+}
+
+/** Damaged content outweighs all else; then comes whether anything was done at all. */
+function exitCodeOf(images: readonly ImageResult[], errors: readonly AppError[], nothingDone: boolean): number {
+  if (errors.some((error) => error.code === "INTEGRITY")) return exitCodes.integrity;
+  if (!nothingDone && images.some((image) => image.status !== "failed")) return exitCodes.partial;
+  const codes = new Set(errors.map((error) => error.exitCode));
+  return codes.size === 1 ? (errors[0]?.exitCode ?? exitCodes.failed) : exitCodes.failed;
+}
+
+function describe(error: AppError): NonNullable<ImageResult["error"]> {
+  return { code: error.code, message: error.message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+}

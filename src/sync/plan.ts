@@ -1,0 +1,160 @@
+/**
+ * From what was asked for to a plan: tags resolved to digests, platforms chosen, the graph of every image walked.
+ * The plan is plain data: the same object is shown by `mirror plan`, laid out as a bundle, and copied.
+ */
+import pLimit from "p-limit";
+import { canMount, type CallOptions, type RawManifest, type Source, type Target } from "../content/content.ts";
+import type { ManifestStore } from "../content/manifest-store.ts";
+import { AppError, isAppError, toAppError } from "../errors.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatPlatform, type Platform } from "../oci/platform.ts";
+import type { Emit } from "./events.ts";
+import { refuseCollisions, type TargetName } from "./naming.ts";
+import { walkImage } from "./walk.ts";
+
+/** One image that was asked for. */
+export interface PlanRequest {
+  /** Its full name, for people and for the bundle: `docker.io/library/nginx:1.27`. */
+  readonly image: string;
+  /** What the source is asked for: a digest or a tag. */
+  readonly reference: string;
+  readonly platforms: readonly Platform[];
+  readonly target: TargetName;
+  /** Where it was asked for: `manifests.yaml:12`. */
+  readonly place: string;
+  /** The digest that this image had before platforms were chosen, where an earlier step knows it. */
+  readonly original?: Digest | undefined;
+}
+
+export type NodeRole = "manifest" | "config" | "layer";
+
+export interface PlannedNode {
+  readonly role: NodeRole;
+  readonly descriptor: Descriptor;
+}
+
+export interface PlannedImage {
+  readonly source: string;
+  readonly target: TargetName;
+  readonly root: Descriptor;
+  /** The digest at the source, where a choice of platforms made another root. */
+  readonly original?: Digest | undefined;
+  readonly platforms: readonly string[];
+  /** All that the image is made of, children before parents, the root last. Empty if it is unchanged. */
+  readonly nodes: readonly PlannedNode[];
+  /** The target has it already. */
+  readonly unchanged: boolean;
+}
+
+export interface PlanFailure {
+  readonly image: string;
+  readonly place: string;
+  readonly error: AppError;
+}
+
+export interface Plan {
+  readonly version: 1;
+  readonly images: readonly PlannedImage[];
+  readonly totals: {
+    readonly images: number;
+    readonly unchanged: number;
+    /** Distinct blobs and manifests, and their size in bytes. */
+    readonly blobs: number;
+    readonly bytes: number;
+  };
+}
+
+export interface PlanOptions extends CallOptions {
+  readonly source: (request: PlanRequest) => Source;
+  /** Asked whether it has an image already; left out where nothing can be there (a new bundle). */
+  readonly target?: ((repository: string) => Target & Pick<Source, "resolve">) | undefined;
+  readonly manifests: ManifestStore;
+  readonly emit: Emit;
+  /** The first failure ends it all. */
+  readonly failFast?: boolean;
+}
+
+/** Images resolved at a time: their requests are small, and mostly waiting. */
+const resolveConcurrency = 16;
+
+/**
+ * Resolves and walks every image. An image that fails is left out of the plan and reported; CONFLICT and USAGE
+ * end the whole, since they mean the list as such.
+ */
+export async function makePlan(requests: readonly PlanRequest[], options: PlanOptions): Promise<{ plan: Plan; failures: readonly PlanFailure[] }> {
+  const limit = pLimit(resolveConcurrency);
+  const failures: PlanFailure[] = [];
+  const interned = new Map<Digest, Descriptor>();
+  let done = 0;
+  options.emit({ type: "resolving", images: requests.length });
+  const planned = await limit.map(requests, async (request) => {
+    try {
+      options.signal?.throwIfAborted();
+      return await planImage(request, options, interned);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (options.failFast === true || isAppError(error, "INTERNAL")) throw error;
+      const failure = { image: request.image, place: request.place, error: toAppError(error) };
+      failures.push(failure);
+      options.emit({ type: "image-failed", image: failure.image, error: failure.error });
+      return undefined;
+    } finally {
+      done += 1;
+      options.emit({ type: "resolved", image: request.image, done, images: requests.length });
+    }
+  });
+  const images = planned.filter((image) => image !== undefined);
+  refuseCollisions(images);
+  return { plan: { version: 1, images, totals: totalsOf(images) }, failures };
+}
+
+/** The plan without some of its images. */
+export function withoutImages(plan: Plan, dropped: ReadonlySet<PlannedImage>): Plan {
+  const images = plan.images.filter((image) => !dropped.has(image));
+  return { ...plan, images, totals: totalsOf(images) };
+}
+
+async function planImage(request: PlanRequest, options: PlanOptions, interned: Map<Digest, Descriptor>): Promise<PlannedImage> {
+  const source = options.source(request);
+  const call = { signal: options.signal };
+  const common = { source: request.image, target: request.target, original: request.original, platforms: request.platforms.map(formatPlatform) };
+  let raw: RawManifest | undefined;
+  if (options.target !== undefined && request.platforms.length === 0) {
+    // An unchanged image costs one HEAD at each side and nothing else.
+    const root = await source.resolve(request.reference, call);
+    if (await isThere(options.target(request.target.repository), request.target, root, call)) {
+      return { ...common, root, nodes: [], unchanged: true };
+    }
+    raw = await source.manifest(root.digest, { ...call, mediaType: root.mediaType });
+  }
+  raw ??= await source.manifest(request.reference, call);
+  const walked = await walkImage(source, raw, request, { ...options, interned });
+  const original = walked.root.digest === raw.descriptor.digest ? request.original : raw.descriptor.digest;
+  const image = { ...common, original, root: walked.root };
+  const unchanged =
+    options.target !== undefined &&
+    request.platforms.length > 0 &&
+    (await isThere(options.target(request.target.repository), request.target, walked.root, call));
+  return { ...image, nodes: unchanged ? [] : walked.nodes, unchanged };
+}
+
+/** True if the target's tag points at this very digest (or, without a tag, if it has the manifest). */
+async function isThere(target: Target & Pick<Source, "resolve">, name: TargetName, root: Descriptor, call: CallOptions): Promise<boolean> {
+  if (name.tag === undefined) return await target.has(root, call);
+  try {
+    return (await target.resolve(name.tag, call)).digest === root.digest;
+  } catch (error) {
+    // A repository that does not exist yet answers 404 here, and 401 or 403 at registries that hide it.
+    if (isAppError(error, "NOT_FOUND", "DENIED") && canMount(target)) return false;
+    throw error;
+  }
+}
+
+function totalsOf(images: readonly PlannedImage[]): Plan["totals"] {
+  const sizes = new Map<Digest, number>();
+  for (const { nodes } of images) for (const { descriptor } of nodes) sizes.set(descriptor.digest, descriptor.size);
+  let bytes = 0;
+  for (const size of sizes.values()) bytes += size;
+  return { images: images.length, unchanged: images.filter((image) => image.unchanged).length, blobs: sizes.size, bytes };
+}

@@ -1,0 +1,58 @@
+/** Counts what the events of a run add up to: the figures of the summary and of `--json`. */
+import type { Clock } from "../content/retry.ts";
+import type { SkipReason, Totals, TransferEvent } from "./events.ts";
+
+/** Consumes events; {@link Tally.totals} may be asked for at any time. */
+export class Tally {
+  readonly #clock: Clock;
+  readonly #startedMs: number;
+  #images = 0;
+  #failed = 0;
+  #unchanged = 0;
+  #moved = { blobs: 0, bytes: 0 };
+  readonly #skipped: Readonly<Record<SkipReason, { blobs: number; bytes: number }>> = {
+    exists: { blobs: 0, bytes: 0 },
+    mounted: { blobs: 0, bytes: 0 },
+    reused: { blobs: 0, bytes: 0 },
+  };
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#startedMs = clock.now();
+  }
+
+  on(event: TransferEvent): void {
+    if (event.type === "image-finished") {
+      this.#images += 1;
+      if (event.unchanged) this.#unchanged += 1;
+    } else if (event.type === "image-failed") {
+      this.#images += 1;
+      this.#failed += 1;
+    } else if (event.type === "blob-finished") {
+      this.#moved = { blobs: this.#moved.blobs + 1, bytes: this.#moved.bytes + event.size };
+    } else if (event.type === "blob-skipped") {
+      const count = this.#skipped[event.reason];
+      count.blobs += 1;
+      count.bytes += event.size;
+    }
+  }
+
+  /** The figures so far. */
+  totals(): Totals {
+    const { exists, mounted, reused } = this.#skipped;
+    return {
+      images: this.#images,
+      failedImages: this.#failed,
+      unchangedImages: this.#unchanged,
+      blobs: this.#moved.blobs,
+      bytesMoved: this.#moved.bytes,
+      blobsSkipped: exists.blobs,
+      bytesSkipped: exists.bytes,
+      blobsMounted: mounted.blobs,
+      bytesMounted: mounted.bytes,
+      blobsReused: reused.blobs,
+      bytesReused: reused.bytes,
+      seconds: Math.round(this.#clock.now() - this.#startedMs) / 1000,
+    };
+  }
+}

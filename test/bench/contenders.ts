@@ -1,0 +1,105 @@
+/**
+ * Who is measured, and the command lines. Each peer gets the fastest way that we know of to do the whole task: one
+ * file with all images (pull), a registry that has them all (push, sync). Several processes side by side where that
+ * is faster for a peer; what it must do to end with one file, or to begin with one, counts.
+ */
+import { join } from "node:path";
+
+/** The three tasks. */
+export const tasks = ["pull", "push", "sync"] as const;
+export type Task = (typeof tasks)[number];
+
+/** Where things are during one run. All paths are absolute. */
+export interface RunContext {
+  /** `HOST:PORT/REPOSITORY` to read from. */
+  readonly source: string;
+  /** `HOST:PORT` and `HOST:PORT/REPOSITORY` to write to. */
+  readonly targetHost: string;
+  readonly target: string;
+  /** One tag a line. */
+  readonly tagsFile: string;
+  /** One source reference a line. */
+  readonly listFile: string;
+  /** An empty folder for this run, which is the working folder too. */
+  readonly work: string;
+  /** The file to write, below `work` (pull), or to read (push). */
+  readonly bundle: string;
+}
+
+/** A tool in the race. The functions give a script for bash, run with `set -e`. */
+export interface Contender extends Readonly<Record<Task, (context: RunContext) => string>> {
+  readonly name: string;
+  /** The program that has to be there. */
+  readonly program: string;
+  /** Tags that the target has after a push; left out: all of them. */
+  readonly pushedTags?: number;
+}
+
+/** Quoted for bash. */
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** Our own command. `program` is the node that runs it. */
+export function mirror(projectRoot: string): Contender {
+  const run = `${quote(process.execPath)} ${quote(join(projectRoot, "bin", "run.js"))}`;
+  return {
+    name: "mirror",
+    program: process.execPath,
+    pull: ({ listFile, bundle }) => `${run} pull -f ${quote(listFile)} --to ${quote(bundle)}`,
+    push: ({ bundle, targetHost }) => `${run} push ${quote(bundle)} --registry ${targetHost}`,
+    sync: ({ listFile, targetHost }) => `${run} sync -f ${quote(listFile)} --registry ${targetHost}`,
+  };
+}
+
+/**
+ * crane: one process for all images, which shares blobs. `push --index` sends the whole layout under one tag; it sets
+ * no tag for each image, which is in crane's favour. `copy --all-tags` runs four images at a time.
+ */
+const crane: Contender = {
+  name: "crane",
+  program: "crane",
+  pushedTags: 1,
+  pull: ({ listFile, bundle }) =>
+    `xargs -a ${quote(listFile)} sh -c 'exec crane pull --format=oci "$@" layout' crane
+tar -cf ${quote(bundle)} -C layout .`,
+  push: ({ bundle, target }) => `mkdir layout
+tar -xf ${quote(bundle)} -C layout
+crane push --index layout ${target}:all`,
+  sync: ({ source, target }) => `crane copy --all-tags --jobs 4 ${source} ${target}`,
+};
+
+const skopeoCopy = "skopeo copy --quiet --insecure-policy --preserve-digests --all";
+
+/**
+ * skopeo: one image a process, four processes side by side. They cannot share an OCI layout, but its blob folder:
+ * that is faster than one layout filled by one process after the other, and as small.
+ */
+const skopeo: Contender = {
+  name: "skopeo",
+  program: "skopeo",
+  pull: ({ source, tagsFile, bundle }) =>
+    `mkdir -p all/layouts all/blobs
+xargs -a ${quote(tagsFile)} -P 4 -I '{}' ${skopeoCopy} --src-tls-verify=false --dest-shared-blob-dir all/blobs docker://${source}:'{}' oci:all/layouts/'{}':'{}'
+tar -cf ${quote(bundle)} -C all .`,
+  push: ({ target, tagsFile, bundle }) => `mkdir all
+tar -xf ${quote(bundle)} -C all
+xargs -a ${quote(tagsFile)} -P 4 -I '{}' ${skopeoCopy} --dest-tls-verify=false --src-shared-blob-dir all/blobs oci:all/layouts/'{}':'{}' docker://${target}:'{}'`,
+  sync: ({ source, target, tagsFile }) =>
+    `xargs -a ${quote(tagsFile)} -P 4 -I '{}' ${skopeoCopy} --src-tls-verify=false --dest-tls-verify=false docker://${source}:'{}' docker://${target}:'{}'`,
+};
+
+/** oras: backup and restore take all tags of a repository in one process; cp takes one, so four side by side. */
+const oras: Contender = {
+  name: "oras",
+  program: "oras",
+  pull: ({ source, bundle }) =>
+    `oras backup --plain-http --no-tty --concurrency 8 --output ${quote(bundle)} ${source}`,
+  push: ({ target, bundle }) =>
+    `oras restore --plain-http --no-tty --concurrency 8 --input ${quote(bundle)} ${target}`,
+  sync: ({ source, target, tagsFile }) =>
+    `xargs -a ${quote(tagsFile)} -P 4 -I '{}' oras cp --recursive --no-tty --concurrency 5 --from-plain-http --to-plain-http ${source}:'{}' ${target}:'{}'`,
+};
+
+/** The peers by name. */
+export const peers: readonly Contender[] = [crane, skopeo, oras];
