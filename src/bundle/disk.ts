@@ -9,7 +9,10 @@ const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
   EROFS: { text: "the file system is read-only", hint: "choose another folder" },
   ENOSPC: { text: "no space left on the disk", hint: "make room, then run the same command again" },
   EDQUOT: { text: "your disk quota is used up", hint: "make room, then run the same command again" },
-  EFBIG: { text: "the file would be too large for the file system", hint: "FAT32 ends at 4 GiB: use another file system" },
+  EFBIG: {
+    text: "the file would be too large for the file system",
+    hint: "FAT32 ends at 4 GiB: use another file system",
+  },
   EISDIR: { text: "it is a folder", hint: "name a file" },
   ENOTDIR: { text: "a part of the path is not a folder", hint: "check the path" },
   EIO: { text: "the disk reports an error", hint: "check the disk" },
@@ -29,7 +32,12 @@ export function diskError(what: string, cause: unknown): AppError {
 }
 
 /** Writes all of the buffers at a position (bytes). Throws DISK. */
-export async function writeAll(file: FileHandle, buffers: readonly Uint8Array[], position: number, name: string): Promise<void> {
+export async function writeAll(
+  file: FileHandle,
+  buffers: readonly Uint8Array[],
+  position: number,
+  name: string,
+): Promise<void> {
   let left: readonly Uint8Array[] = buffers;
   let at = position;
   try {
@@ -44,17 +52,28 @@ export async function writeAll(file: FileHandle, buffers: readonly Uint8Array[],
 }
 
 /** Reads exactly `length` bytes at a position. Throws BUNDLE if the file ends before, DISK if it cannot be read. */
-export async function readExactly(file: FileHandle, position: number, length: number, name: string): Promise<Buffer> {
+export async function readExactly(
+  file: FileHandle,
+  position: number,
+  length: number,
+  name: string,
+): Promise<Buffer> {
   const buffer = Buffer.allocUnsafeSlow(length);
   let filled = 0;
   while (filled < length) {
-    const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled).catch((error: unknown) => {
-      throw diskError(`read ${name}`, error);
-    });
-    if (bytesRead === 0) {
-      throw new AppError("INTEGRITY", `Cannot read ${name}: it ends at byte ${position + filled}, in the middle of its content`, {
-        hint: "the file is truncated, or changed while it was read: copy it again",
+    const { bytesRead } = await file
+      .read(buffer, filled, length - filled, position + filled)
+      .catch((error: unknown) => {
+        throw diskError(`read ${name}`, error);
       });
+    if (bytesRead === 0) {
+      throw new AppError(
+        "INTEGRITY",
+        `Cannot read ${name}: it ends at byte ${position + filled}, in the middle of its content`,
+        {
+          hint: "the file is truncated, or changed while it was read: copy it again",
+        },
+      );
     }
     filled += bytesRead;
   }

@@ -58,7 +58,10 @@ export interface BundleDescription {
 export const mirrorFilePath = "mirror.json";
 
 /** Makes the metadata files, in the order in which they lie in the bundle. */
-export function makeMetadata(images: readonly BundleImage[], contents: BundleContents): readonly MetadataFile[] {
+export function makeMetadata(
+  images: readonly BundleImage[],
+  contents: BundleContents,
+): readonly MetadataFile[] {
   const docker = dockerManifest(images);
   const files: MetadataFile[] = [
     { path: "oci-layout", bytes: json({ imageLayoutVersion: "1.0.0" }) },
@@ -66,7 +69,8 @@ export function makeMetadata(images: readonly BundleImage[], contents: BundleCon
     // Without a runnable image there is nothing for Docker, and an empty list would be an error to it.
     ...(docker.length === 0 ? [] : [{ path: "manifest.json", bytes: json(docker) }]),
   ];
-  const pairs = (blobs: readonly BlobSize[]): [Digest, number][] => blobs.map(({ digest, size }) => [digest, size]);
+  const pairs = (blobs: readonly BlobSize[]): [Digest, number][] =>
+    blobs.map(({ digest, size }) => [digest, size]);
   const description: MirrorFile = {
     version: 1,
     images: images.map(({ source, target, root, original }) => ({
@@ -89,10 +93,14 @@ export function makeMetadata(images: readonly BundleImage[], contents: BundleCon
  */
 export function readMirrorFile(bytes: Buffer): BundleDescription {
   const damaged = (cause?: unknown): AppError =>
-    new AppError("INTEGRITY", "Cannot verify mirror.json: it is damaged, and with it the table of contents of the bundle", {
-      hint: "copy the bundle again, or pull it again",
-      cause,
-    });
+    new AppError(
+      "INTEGRITY",
+      "Cannot verify mirror.json: it is damaged, and with it the table of contents of the bundle",
+      {
+        hint: "copy the bundle again, or pull it again",
+        cause,
+      },
+    );
   let document: unknown;
   try {
     document = JSON.parse(bytes.toString("utf8"));
@@ -102,14 +110,23 @@ export function readMirrorFile(bytes: Buffer): BundleDescription {
   const { checksum: _, ...rest } = document as { checksum?: unknown } & Record<string, unknown>;
   const parsed = MirrorFile.safeParse(rest);
   if (!parsed.success && "version" in rest && rest["version"] !== 1 && seal(rest).equals(bytes)) {
-    throw new AppError("BUNDLE", `Cannot read the bundle: it has format version ${JSON.stringify(rest["version"])}, and this program knows version 1`, {
-      hint: "use a newer mirror",
-    });
+    throw new AppError(
+      "BUNDLE",
+      `Cannot read the bundle: it has format version ${JSON.stringify(rest["version"])}, and this program knows version 1`,
+      {
+        hint: "use a newer mirror",
+      },
+    );
   }
   if (!parsed.success || !seal(parsed.data).equals(bytes)) throw damaged(parsed.error);
-  const sizes = (pairs: z.infer<typeof BlobSizes>): BlobSize[] => pairs.map(([digest, size]) => ({ digest, size }));
+  const sizes = (pairs: z.infer<typeof BlobSizes>): BlobSize[] =>
+    pairs.map(([digest, size]) => ({ digest, size }));
   const { images, files, manifests, configs, layers } = parsed.data;
-  return { images, files, contents: { manifests: sizes(manifests), configs: sizes(configs), layers: sizes(layers) } };
+  return {
+    images,
+    files,
+    contents: { manifests: sizes(manifests), configs: sizes(configs), layers: sizes(layers) },
+  };
 }
 
 function ociIndex(images: readonly BundleImage[]): unknown {
@@ -123,7 +140,8 @@ function ociIndex(images: readonly BundleImage[]): unknown {
       annotations: {
         "io.containerd.image.name": imageName(image),
         // The bare tag is what skopeo and oras expect of a bundle of one image; of several, tags would collide.
-        "org.opencontainers.image.ref.name": images.length === 1 && image.target.tag ? image.target.tag : imageName(image),
+        "org.opencontainers.image.ref.name":
+          images.length === 1 && image.target.tag ? image.target.tag : imageName(image),
       },
     })),
   };
@@ -134,7 +152,9 @@ function dockerManifest(images: readonly BundleImage[]): unknown[] {
     const name = imageName(image);
     // Docker takes tagged names only.
     if (image.docker === undefined || name.includes("@")) return [];
-    return [{ Config: blobPath(image.docker.config), RepoTags: [name], Layers: image.docker.layers.map(blobPath) }];
+    return [
+      { Config: blobPath(image.docker.config), RepoTags: [name], Layers: image.docker.layers.map(blobPath) },
+    ];
   });
 }
 

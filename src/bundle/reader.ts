@@ -19,7 +19,12 @@ import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 const maxMetadataBytes = 256 * 1024 * 1024;
 /** Up to this size, header and content are read at once. Bytes. */
 const smallBlobBytes = 256 * 1024;
-const metadataPaths: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json", mirrorFilePath]);
+const metadataPaths: ReadonlySet<string> = new Set([
+  "oci-layout",
+  "index.json",
+  "manifest.json",
+  mirrorFilePath,
+]);
 
 /** An open bundle. Close it when done. */
 export class BundleReader implements Source, AsyncDisposable {
@@ -30,7 +35,12 @@ export class BundleReader implements Source, AsyncDisposable {
   readonly #file: FileHandle;
   readonly #layout: Layout;
 
-  private constructor(path: string, file: FileHandle, description: { images: readonly BundleImage[]; contents: BundleContents }, layout: Layout) {
+  private constructor(
+    path: string,
+    file: FileHandle,
+    description: { images: readonly BundleImage[]; contents: BundleContents },
+    layout: Layout,
+  ) {
     this.path = path;
     this.images = description.images;
     this.contents = description.contents;
@@ -50,7 +60,9 @@ export class BundleReader implements Source, AsyncDisposable {
     try {
       const found = await file.stat();
       if (!found.isFile()) {
-        throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, { hint: "name the bundle that mirror pull wrote" });
+        throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
+          hint: "name the bundle that mirror pull wrote",
+        });
       }
       const metadata = await readMetadata(file, path);
       const mirrorFile = metadata.at(-1);
@@ -58,7 +70,8 @@ export class BundleReader implements Source, AsyncDisposable {
       const description = readMirrorFile(mirrorFile.bytes);
       for (const { path: name, bytes } of metadata.slice(0, -1)) {
         const expected = description.files[name];
-        if (expected !== digestOf(bytes)) throw damaged(path, `its ${name} is not the one that belongs to it`);
+        if (expected !== digestOf(bytes))
+          throw damaged(path, `its ${name} is not the one that belongs to it`);
       }
       const layout = await layOut(metadata, description.contents);
       for (const entry of layout.metadata) await checkHeader(file, path, entry, entry.path);
@@ -75,9 +88,13 @@ export class BundleReader implements Source, AsyncDisposable {
 
   /** The images by the name they were asked for, or by digest. */
   async resolve(reference: string): Promise<Descriptor> {
-    const image = this.images.find((candidate) => candidate.root.digest === reference || imageName(candidate) === reference);
+    const image = this.images.find(
+      (candidate) => candidate.root.digest === reference || imageName(candidate) === reference,
+    );
     if (image !== undefined) return image.root;
-    throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`, { hint: `mirror ls ${this.path} shows what is in it` });
+    throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`, {
+      hint: `mirror ls ${this.path} shows what is in it`,
+    });
   }
 
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
@@ -93,7 +110,10 @@ export class BundleReader implements Source, AsyncDisposable {
   async open(descriptor: Descriptor, options: OpenOptions = {}): Promise<ByteStream> {
     const entry = this.#entry(descriptor.digest);
     if (entry.size !== descriptor.size) {
-      throw damaged(this.path, `${descriptor.digest} is ${entry.size} bytes in it, and ${descriptor.size} in the manifest`);
+      throw damaged(
+        this.path,
+        `${descriptor.digest} is ${entry.size} bytes in it, and ${descriptor.size} in the manifest`,
+      );
     }
     return this.#read(entry, options.offset ?? 0);
   }
@@ -121,7 +141,12 @@ export class BundleReader implements Source, AsyncDisposable {
   async *#read(entry: BlobEntry, offset: number): AsyncGenerator<Uint8Array, void> {
     const name = `${entry.digest} in ${this.path}`;
     if (offset === 0 && entry.size <= smallBlobBytes) {
-      const bytes = await readExactly(this.#file, entry.headerOffset, entry.header.byteLength + entry.size, name);
+      const bytes = await readExactly(
+        this.#file,
+        entry.headerOffset,
+        entry.header.byteLength + entry.size,
+        name,
+      );
       compareHeader(bytes.subarray(0, entry.header.byteLength), this.path, entry, entry.digest);
       if (entry.size > 0) yield bytes.subarray(entry.header.byteLength);
       return;
@@ -137,7 +162,12 @@ interface HeaderPlace {
 }
 
 async function checkHeader(file: FileHandle, path: string, place: HeaderPlace, name: string): Promise<void> {
-  compareHeader(await readExactly(file, place.headerOffset, place.header.byteLength, path), path, place, name);
+  compareHeader(
+    await readExactly(file, place.headerOffset, place.header.byteLength, path),
+    path,
+    place,
+    name,
+  );
 }
 
 function compareHeader(found: Uint8Array, path: string, place: HeaderPlace, name: string): void {
@@ -150,8 +180,10 @@ async function readMetadata(file: FileHandle, path: string): Promise<MetadataFil
   let offset = 0;
   while (files.at(-1)?.path !== mirrorFilePath) {
     const header = await firstHeader(file, offset, path, files.length > 0);
-    if (header === undefined || !metadataPaths.has(header.name) || files.length === metadataPaths.size) throw notABundle(path);
-    if (header.size > maxMetadataBytes) throw damaged(path, `its ${header.name} claims to be ${header.size} bytes long`);
+    if (header === undefined || !metadataPaths.has(header.name) || files.length === metadataPaths.size)
+      throw notABundle(path);
+    if (header.size > maxMetadataBytes)
+      throw damaged(path, `its ${header.name} claims to be ${header.size} bytes long`);
     const bytes = await readExactly(file, offset + blockBytes, header.size, path);
     files.push({ path: header.name, bytes });
     offset += blockBytes + header.size + paddingOf(header.size);
@@ -159,7 +191,12 @@ async function readMetadata(file: FileHandle, path: string): Promise<MetadataFil
   return files;
 }
 
-async function firstHeader(file: FileHandle, offset: number, path: string, ours: boolean): Promise<{ name: string; size: number } | undefined> {
+async function firstHeader(
+  file: FileHandle,
+  offset: number,
+  path: string,
+  ours: boolean,
+): Promise<{ name: string; size: number } | undefined> {
   const block = Buffer.alloc(blockBytes);
   const { bytesRead } = await file.read(block, 0, blockBytes, offset).catch((error: unknown) => {
     throw diskError(`read ${path}`, error);
@@ -172,13 +209,20 @@ async function firstHeader(file: FileHandle, offset: number, path: string, ours:
     return readHeader(block);
   } catch (error) {
     // One damaged bit leaves the name or the magic of our own first file standing.
-    const known = ours || block.toString("latin1", 0, 10) === "oci-layout" || block.toString("latin1", 257, 262) === "ustar";
-    throw known ? damaged(path, "the tar header at its beginning is not as it was written") : notABundle(path, error);
+    const known =
+      ours ||
+      block.toString("latin1", 0, 10) === "oci-layout" ||
+      block.toString("latin1", 257, 262) === "ustar";
+    throw known
+      ? damaged(path, "the tar header at its beginning is not as it was written")
+      : notABundle(path, error);
   }
 }
 
 function damaged(path: string, state: string): AppError {
-  return new AppError("INTEGRITY", `Cannot verify ${path}: ${state}`, { hint: "copy the bundle again, or pull it again" });
+  return new AppError("INTEGRITY", `Cannot verify ${path}: ${state}`, {
+    hint: "copy the bundle again, or pull it again",
+  });
 }
 
 function notABundle(path: string, cause?: unknown): AppError {

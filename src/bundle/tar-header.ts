@@ -31,7 +31,8 @@ export async function tarHeader(name: string, size: number): Promise<Buffer> {
   archive.on("error", ignore);
   for await (const block of archive as AsyncIterable<Buffer>) {
     blocks.push(block);
-    if (block.byteLength === blockBytes && block[typeFlagOffset] === regularFile) return Buffer.concat(blocks);
+    if (block.byteLength === blockBytes && block[typeFlagOffset] === regularFile)
+      return Buffer.concat(blocks);
   }
   throw new AppError("INTERNAL", `tar-stream made no header for ${name}`);
 }
@@ -40,8 +41,10 @@ export async function tarHeader(name: string, size: number): Promise<Buffer> {
 export function readHeader(block: Uint8Array): { name: string; size: number } | undefined {
   if (block.every((byte) => byte === 0)) return undefined;
   const text = Buffer.from(block.buffer, block.byteOffset, block.byteLength);
-  const field = (from: number, length: number): string => text.toString("latin1", from, from + length).replace(/[\0 ].*$/s, "");
+  const field = (from: number, length: number): string =>
+    text.toString("latin1", from, from + length).replace(/[\0 ].*$/s, "");
   const checksum = text.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 32 : byte), 0);
-  if (Number.parseInt(field(148, 8), 8) !== checksum) throw new AppError("BUNDLE", "a tar header has a wrong checksum");
+  if (Number.parseInt(field(148, 8), 8) !== checksum)
+    throw new AppError("BUNDLE", "a tar header has a wrong checksum");
   return { name: field(0, 100), size: Number.parseInt(field(124, 12), 8) };
 }

@@ -39,7 +39,14 @@ export class BundleWriter implements Target {
   readonly #options: WriterOptions;
   readonly #done: Set<Digest>;
 
-  private constructor(path: string, layout: Layout, file: FileHandle, journal: Journal, done: Set<Digest>, options: WriterOptions) {
+  private constructor(
+    path: string,
+    layout: Layout,
+    file: FileHandle,
+    journal: Journal,
+    done: Set<Digest>,
+    options: WriterOptions,
+  ) {
     this.#path = path;
     this.#layout = layout;
     this.#file = file;
@@ -64,8 +71,11 @@ export class BundleWriter implements Target {
       file = await open(part, resumed ? "r+" : "w+", 0o644);
       await file.truncate(layout.totalBytes);
       const done = resumed ? await prove(file, layout, claimed, options) : new Set<Digest>();
-      journal = resumed ? await Journal.resume(journalPath(path)) : await Journal.start(journalPath(path), layout.id);
-      for (const entry of layout.metadata) await writeAll(file, [entry.header, entry.bytes], entry.headerOffset, part);
+      journal = resumed
+        ? await Journal.resume(journalPath(path))
+        : await Journal.start(journalPath(path), layout.id);
+      for (const entry of layout.metadata)
+        await writeAll(file, [entry.header, entry.bytes], entry.headerOffset, part);
       return new BundleWriter(path, layout, file, journal, done, options);
     } catch (error) {
       await file?.close();
@@ -180,7 +190,12 @@ export function journalPath(path: string): string {
   return `${path}.part.journal`;
 }
 
-async function prove(file: FileHandle, layout: Layout, claimed: ReadonlySet<Digest>, options: WriterOptions): Promise<Set<Digest>> {
+async function prove(
+  file: FileHandle,
+  layout: Layout,
+  claimed: ReadonlySet<Digest>,
+  options: WriterOptions,
+): Promise<Set<Digest>> {
   const proved = new Set<Digest>();
   for (const digest of claimed) {
     const entry = layout.blobs.get(digest);
@@ -188,7 +203,10 @@ async function prove(file: FileHandle, layout: Layout, claimed: ReadonlySet<Dige
     options.signal?.throwIfAborted();
     const descriptor = { mediaType: "", digest, size: entry.size };
     try {
-      await proveContent(readFileRange(file, entry.contentOffset, entry.size, "the unfinished bundle"), descriptor);
+      await proveContent(
+        readFileRange(file, entry.contentOffset, entry.size, "the unfinished bundle"),
+        descriptor,
+      );
     } catch (error) {
       if (isAppError(error, "INTEGRITY")) continue;
       throw error;
@@ -208,9 +226,12 @@ async function checkTarget(path: string): Promise<void> {
   if (!found.isDirectory()) throw new AppError("DISK", `Cannot write ${path}: ${folder} is not a folder`);
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory() === true) {
-    throw new AppError("DISK", `Cannot write ${path}: it is a folder`, { hint: `name a file in it: ${path}/bundle.tar` });
+    throw new AppError("DISK", `Cannot write ${path}: it is a folder`, {
+      hint: `name a file in it: ${path}/bundle.tar`,
+    });
   }
-  if (existing !== undefined && !existing.isFile()) throw new AppError("DISK", `Cannot write ${path}: it is not a regular file`);
+  if (existing !== undefined && !existing.isFile())
+    throw new AppError("DISK", `Cannot write ${path}: it is not a regular file`);
 }
 
 async function checkSpace(path: string, needed: number): Promise<void> {
@@ -219,10 +240,14 @@ async function checkSpace(path: string, needed: number): Promise<void> {
   const part = await stat(partPath(path)).catch(() => undefined);
   const free = bavail * bsize + (part?.blocks ?? 0) * 512;
   if (free >= needed) return;
-  throw new AppError("DISK", `Cannot write ${basename(path)}: it needs ${needed} bytes, and ${dirname(path)} has ${free} bytes free`, {
-    hint: "make room, or write to another disk",
-    details: { neededBytes: needed, freeBytes: free },
-  });
+  throw new AppError(
+    "DISK",
+    `Cannot write ${basename(path)}: it needs ${needed} bytes, and ${dirname(path)} has ${free} bytes free`,
+    {
+      hint: "make room, or write to another disk",
+      details: { neededBytes: needed, freeBytes: free },
+    },
+  );
 }
 
 async function removePart(path: string): Promise<void> {

@@ -17,7 +17,9 @@ export abstract class MirrorCommand extends Command {
 
   /** The command as it was typed, for messages that tell to run it again. */
   protected get typed(): string {
-    const words = [this.config.bin, this.id ?? "", ...this.argv].map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`));
+    const words = [this.config.bin, this.id ?? "", ...this.argv].map((word) =>
+      /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`,
+    );
     return words.join(" ");
   }
 }

@@ -23,7 +23,10 @@ export async function layOutPlan(plan: Plan, manifests: ManifestStore): Promise<
 }
 
 /** What to ask the planner for, to push a whole bundle under a prefix (may be empty). */
-export function bundleRequests(bundle: BundleReader, naming: { readonly template?: string | undefined; readonly prefix: string }): readonly PlanRequest[] {
+export function bundleRequests(
+  bundle: BundleReader,
+  naming: { readonly template?: string | undefined; readonly prefix: string },
+): readonly PlanRequest[] {
   return bundle.images.map((image) => {
     const template = naming.template ?? defaultNameTemplate;
     const as = naming.template === undefined ? image.target : undefined;
@@ -39,12 +42,18 @@ export function bundleRequests(bundle: BundleReader, naming: { readonly template
 }
 
 function contentsOf(plan: Plan): BundleContents {
-  const byRole: Readonly<Record<NodeRole, Map<string, Descriptor>>> = { manifest: new Map(), config: new Map(), layer: new Map() };
+  const byRole: Readonly<Record<NodeRole, Map<string, Descriptor>>> = {
+    manifest: new Map(),
+    config: new Map(),
+    layer: new Map(),
+  };
   for (const { nodes } of plan.images) {
     for (const { role, descriptor } of nodes) byRole[role].set(descriptor.digest, descriptor);
   }
   // What is a config here and a layer there has one place only: the first.
   const configs = [...byRole.config.values()].filter(({ digest }) => !byRole.manifest.has(digest));
-  const layers = [...byRole.layer.values()].filter(({ digest }) => !byRole.manifest.has(digest) && !byRole.config.has(digest));
+  const layers = [...byRole.layer.values()].filter(
+    ({ digest }) => !byRole.manifest.has(digest) && !byRole.config.has(digest),
+  );
   return { manifests: [...byRole.manifest.values()], configs, layers };
 }

@@ -47,7 +47,10 @@ function fromOclif(thrown: unknown): AppError {
     const [message = "", ...more] = thrown.message.split("\n").filter((line) => line.trim() !== "");
     const hint = more.find((line) => !/^See more help/.test(line)) ?? thrown.suggestions?.join(", ");
     const usage = thrown.oclif.exit === exitCodes.usage;
-    return new AppError(usage ? "USAGE" : "INTERNAL", message, { hint: hint ?? "mirror --help shows the commands and their flags", cause: thrown });
+    return new AppError(usage ? "USAGE" : "INTERNAL", message, {
+      hint: hint ?? "mirror --help shows the commands and their flags",
+      cause: thrown,
+    });
   }
   return unexpected(thrown);
 }
@@ -63,7 +66,8 @@ function unexpected(thrown: unknown): AppError {
 function causes(error: AppError): readonly string[] {
   const lines: string[] = [];
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth += 1) {
-    const details = at instanceof AppError && at.details !== undefined ? ` ${JSON.stringify(at.details)}` : "";
+    const details =
+      at instanceof AppError && at.details !== undefined ? ` ${JSON.stringify(at.details)}` : "";
     lines.push(`${depth === 0 ? "stack" : "caused by"}: ${escapeLines(at.stack ?? at.message)}${details}`);
   }
   return lines;

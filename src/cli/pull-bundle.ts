@@ -29,7 +29,12 @@ export interface PullResult extends TransferResult {
  * Pulls images into a bundle. Unless `keepGoing` is set, one image that fails leaves no bundle under the final
  * name: what has come so far waits in `PATH.part` for the next run. Throws RunFailure, DISK, CONFLICT.
  */
-export async function pullBundle(requests: readonly SourcedRequest[], registries: Registries, session: Session, options: PullOptions): Promise<PullResult> {
+export async function pullBundle(
+  requests: readonly SourcedRequest[],
+  registries: Registries,
+  session: Session,
+  options: PullOptions,
+): Promise<PullResult> {
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
   const { plan, failures } = await makePlan(requests, {
@@ -39,13 +44,15 @@ export async function pullBundle(requests: readonly SourcedRequest[], registries
     signal: session.signal,
     failFast: options.failFast,
   });
-  if (plan.images.length === 0 || (failures.length > 0 && !options.keepGoing)) throw notPulled(plan, failures, session);
+  if (plan.images.length === 0 || (failures.length > 0 && !options.keepGoing))
+    throw notPulled(plan, failures, session);
   const layout = await layOutPlan(plan, manifests);
   const writer = await BundleWriter.open(options.path, layout, {
     clock: systemClock,
     signal: session.signal,
     onReused: (size) => session.emit({ type: "blob-skipped", size, reason: "reused" }),
-    onRetry: (what, attempt, delayMs, cause) => session.emit({ type: "retrying", what, attempt, delayMs, cause }),
+    onRetry: (what, attempt, delayMs, cause) =>
+      session.emit({ type: "retrying", what, attempt, delayMs, cause }),
   });
   try {
     const ends = {
@@ -53,12 +60,15 @@ export async function pullBundle(requests: readonly SourcedRequest[], registries
       target: () => writer,
       // All repositories of a bundle share its one set of blobs.
       placeOf: () => "",
-      limits: (image: { readonly source: string }): readonly LimitFunction[] => [sources.image(image).client.limit],
+      limits: (image: { readonly source: string }): readonly LimitFunction[] => [
+        sources.image(image).client.limit,
+      ],
       manifests,
     };
     const outcomes = await transfer(plan, ends, session, options.failFast);
     const failed = new Set(outcomes.filter(({ error }) => error !== undefined).map(({ image }) => image));
-    if (failed.size > 0 && (!options.keepGoing || failed.size === outcomes.length)) throw unfinished(outcomes, failures, session, options);
+    if (failed.size > 0 && (!options.keepGoing || failed.size === outcomes.length))
+      throw unfinished(outcomes, failures, session, options);
     if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
     const bundle = { path: options.path, bytes: await writer.commit() };
     return { ...conclude(outcomes, failures, session), bundle };
@@ -68,7 +78,12 @@ export async function pullBundle(requests: readonly SourcedRequest[], registries
   }
 }
 
-function unfinished(outcomes: readonly ImageOutcome[], failures: readonly PlanFailure[], session: Session, options: PullOptions): AppError {
+function unfinished(
+  outcomes: readonly ImageOutcome[],
+  failures: readonly PlanFailure[],
+  session: Session,
+  options: PullOptions,
+): AppError {
   session.finish();
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
   const errors = [...outcomes.flatMap(({ error }) => error ?? []), ...failures.map(({ error }) => error)];
@@ -79,6 +94,13 @@ function unfinished(outcomes: readonly ImageOutcome[], failures: readonly PlanFa
 function notPulled(plan: Plan, failures: readonly PlanFailure[], session: Session): AppError {
   session.finish();
   const images = [...plan.images.map((image) => imageResult(image)), ...failedPlans(failures)];
-  const hint = plan.images.length === 0 ? undefined : "nothing was pulled; correct the list, or pull the others with --keep-going";
-  return new RunFailure(images, failures.map(({ error }) => error), { hint, nothingDone: true });
+  const hint =
+    plan.images.length === 0
+      ? undefined
+      : "nothing was pulled; correct the list, or pull the others with --keep-going";
+  return new RunFailure(
+    images,
+    failures.map(({ error }) => error),
+    { hint, nothingDone: true },
+  );
 }

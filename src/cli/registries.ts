@@ -64,7 +64,8 @@ export class Registries implements AsyncDisposable {
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
-      onRetry: (what, attempt, delayMs, cause) => this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
+      onRetry: (what, attempt, delayMs, cause) =>
+        this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
     });
   }
 }
@@ -78,5 +79,7 @@ async function readCertificates(path: string): Promise<string> {
     throw new AppError("TLS", `Cannot read the CA file ${path}: ${state}`, { cause: error });
   }
   if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
-  throw new AppError("TLS", `Cannot read the CA file ${path}: there is no certificate in it`, { hint: "give a PEM file (-----BEGIN CERTIFICATE-----)" });
+  throw new AppError("TLS", `Cannot read the CA file ${path}: there is no certificate in it`, {
+    hint: "give a PEM file (-----BEGIN CERTIFICATE-----)",
+  });
 }

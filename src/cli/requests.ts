@@ -34,17 +34,25 @@ export async function readSelection(
     files.length === 0
       ? { images: [], registries: new Map() }
       : await loadLists(files, { stdin: process.stdin, cwd: process.cwd() });
-  const listed = platforms.length === 0 ? list.images : list.images.map((request) => ({ ...request, platforms }));
+  const listed =
+    platforms.length === 0 ? list.images : list.images.map((request) => ({ ...request, platforms }));
   return { images: [...named, ...listed], registries: list.registries };
 }
 
 /** Requests for the planner. `template` and `prefix` make the names in the target. */
-export function planRequests(images: readonly ImageRequest[], naming: { readonly template?: string | undefined; readonly prefix?: string }): readonly SourcedRequest[] {
+export function planRequests(
+  images: readonly ImageRequest[],
+  naming: { readonly template?: string | undefined; readonly prefix?: string },
+): readonly SourcedRequest[] {
   return images.map(({ reference, platforms, as, place }) => ({
     image: formatReference(reference),
     reference: tagOrDigest(reference),
     platforms,
-    target: targetName(reference, { template: naming.template ?? defaultNameTemplate, prefix: naming.prefix ?? "", as }),
+    target: targetName(reference, {
+      template: naming.template ?? defaultNameTemplate,
+      prefix: naming.prefix ?? "",
+      as,
+    }),
     place,
     host: reference.registry,
     repository: reference.repository,
@@ -65,7 +73,15 @@ export function parseRegistryTarget(text: string): RegistryTarget {
   const slash = text.indexOf("/");
   const host = slash < 0 ? text : text.slice(0, slash);
   const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");
-  if (!isRegistryHost(host)) fail(`${JSON.stringify(host)} is not a host`, "write it as HOST[:PORT][/PREFIX], for example 10.0.0.1:32000");
-  if (prefix !== "" && !isRepository(prefix)) fail(`${JSON.stringify(prefix)} cannot begin a repository name`, "use lower-case letters, digits and . _ - between slashes");
+  if (!isRegistryHost(host))
+    fail(
+      `${JSON.stringify(host)} is not a host`,
+      "write it as HOST[:PORT][/PREFIX], for example 10.0.0.1:32000",
+    );
+  if (prefix !== "" && !isRepository(prefix))
+    fail(
+      `${JSON.stringify(prefix)} cannot begin a repository name`,
+      "use lower-case letters, digits and . _ - between slashes",
+    );
   return { host, prefix };
 }

@@ -35,7 +35,9 @@ export class Session implements Disposable {
     this.#onSignal = () => {
       // The second Ctrl-C means it: what is on the disk by now is enough to go on from.
       if (this.signal.aborted) process.exit(130);
-      this.#controller.abort(new AppError("INTERRUPTED", "interrupted", { hint: `run it again to go on: ${options.again}` }));
+      this.#controller.abort(
+        new AppError("INTERRUPTED", "interrupted", { hint: `run it again to go on: ${options.again}` }),
+      );
     };
     process.on("SIGINT", this.#onSignal);
     process.on("SIGTERM", this.#onSignal);

@@ -31,19 +31,33 @@ export interface TransferEnds {
 const manifestConcurrency = 16;
 
 /** Copies a plan, with progress. With `failFast`, the first failure ends everything that is under way. */
-export async function transfer(plan: Plan, ends: TransferEnds, session: Session, failFast: boolean): Promise<readonly ImageOutcome[]> {
+export async function transfer(
+  plan: Plan,
+  ends: TransferEnds,
+  session: Session,
+  failFast: boolean,
+): Promise<readonly ImageOutcome[]> {
   session.emit({ type: "planned", ...totalsToMove(plan, ends.placeOf) });
-  return await copyPlan(plan, { ...ends, manifestLimit: pLimit(manifestConcurrency) }, {
-    emit: session.emit,
-    signal: session.signal,
-    onFailure: (error: AppError) => {
-      if (failFast) session.abort(error);
+  return await copyPlan(
+    plan,
+    { ...ends, manifestLimit: pLimit(manifestConcurrency) },
+    {
+      emit: session.emit,
+      signal: session.signal,
+      onFailure: (error: AppError) => {
+        if (failFast) session.abort(error);
+      },
     },
-  });
+  );
 }
 
 /** The result of a transfer. Throws RunFailure if any image failed. */
-export function conclude(outcomes: readonly ImageOutcome[], failures: readonly PlanFailure[], session: Session, headline = ""): TransferResult {
+export function conclude(
+  outcomes: readonly ImageOutcome[],
+  failures: readonly PlanFailure[],
+  session: Session,
+  headline = "",
+): TransferResult {
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
   const errors = [...outcomes.flatMap(({ error }) => error ?? []), ...failures.map(({ error }) => error)];
   const totals = session.finish(headline);
@@ -52,11 +66,16 @@ export function conclude(outcomes: readonly ImageOutcome[], failures: readonly P
 }
 
 /** Looks up the source repository of each request and planned image. */
-export function registrySources(registries: Registries, requests: readonly SourcedRequest[]): {
+export function registrySources(
+  registries: Registries,
+  requests: readonly SourcedRequest[],
+): {
   readonly request: (request: { readonly image: string }) => RegistryRepository;
   readonly image: (image: { readonly source: string }) => RegistryRepository;
 } {
-  const byImage = new Map(requests.map(({ image, host, repository }) => [image, registries.repository(host, repository)]));
+  const byImage = new Map(
+    requests.map(({ image, host, repository }) => [image, registries.repository(host, repository)]),
+  );
   const find = (image: string): RegistryRepository => {
     const found = byImage.get(image);
     if (found === undefined) throw new Error(`${image} was never asked for`);
@@ -66,12 +85,18 @@ export function registrySources(registries: Registries, requests: readonly Sourc
 }
 
 /** The repositories of a target registry. */
-export function registryTarget(registries: Registries, target: RegistryTarget): (repository: string) => RegistryRepository {
+export function registryTarget(
+  registries: Registries,
+  target: RegistryTarget,
+): (repository: string) => RegistryRepository {
   return (repository) => registries.repository(target.host, repository);
 }
 
 /** Everything that a plan may have to move: each blob once for each place. */
-function totalsToMove(plan: Plan, placeOf: (repository: string) => string): { images: number; blobs: number; bytes: number } {
+function totalsToMove(
+  plan: Plan,
+  placeOf: (repository: string) => string,
+): { images: number; blobs: number; bytes: number } {
   const seen = new Set<string>();
   let bytes = 0;
   for (const { nodes, target } of plan.images) {

@@ -9,17 +9,23 @@ import { Session } from "../cli/session.ts";
 
 export default class Pull extends MirrorCommand {
   static override summary = "pull images from registries into one bundle file";
-  static override description = `Reads the image list, fetches every platform of every image (or those that the list chooses), proves each digest, and writes one plain OCI tar that docker load, ctr images import, podman load, skopeo and oras take as it is. The file appears under its name only when all of it is proved.`;
+  static override description =
+    `Reads the image list, fetches every platform of every image (or those that the list chooses), proves each digest, and writes one plain OCI tar that docker load, ctr images import, podman load, skopeo and oras take as it is. The file appears under its name only when all of it is proved.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --file images.txt --platform linux/amd64 --to bundle.tar",
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine registry.k8s.io/pause:3.10 --to bundle.tar",
   ];
   static override strict = false;
-  static override args = { image: Args.string({ description: "image to pull, instead of a list (repeatable)" }) };
+  static override args = {
+    image: Args.string({ description: "image to pull, instead of a list (repeatable)" }),
+  };
   static override flags = {
     to: Flags.string({ required: true, summary: "bundle to write", helpValue: "FILE", env: "MIRROR_TO" }),
-    "keep-going": Flags.boolean({ summary: "write the bundle without the images that fail", env: "MIRROR_KEEP_GOING" }),
+    "keep-going": Flags.boolean({
+      summary: "write the bundle without the images that fail",
+      env: "MIRROR_KEEP_GOING",
+    }),
     ...selectionFlags,
     ...namingFlags,
     ...failFastFlag,
@@ -28,12 +34,20 @@ export default class Pull extends MirrorCommand {
 
   override async run(): Promise<PullResult> {
     const { flags, argv } = await this.parse(Pull);
-    using session = new Session({ quiet: flags.quiet || this.jsonEnabled(), verb: "pull", again: this.typed });
+    using session = new Session({
+      quiet: flags.quiet || this.jsonEnabled(),
+      verb: "pull",
+      again: this.typed,
+    });
     const path = bundlePath(flags.to);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name });
     await using registries = new Registries(flags, list.registries, session.emit);
     await registries.prepare(requests.map(({ host }) => host));
-    return await pullBundle(requests, registries, session, { path, keepGoing: flags["keep-going"], failFast: flags["fail-fast"] });
+    return await pullBundle(requests, registries, session, {
+      path,
+      keepGoing: flags["keep-going"],
+      failFast: flags["fail-fast"],
+    });
   }
 }

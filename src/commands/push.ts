@@ -11,22 +11,35 @@ import type { TransferResult } from "../cli/transfer.ts";
 
 export default class Push extends MirrorCommand {
   static override summary = "push a bundle into a registry";
-  static override description = `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request.`;
+  static override description =
+    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
-  static override args = { bundle: Args.string({ required: true, description: "bundle that mirror pull wrote" }) };
+  static override args = {
+    bundle: Args.string({ required: true, description: "bundle that mirror pull wrote" }),
+  };
   static override flags = { ...targetFlag, ...namingFlags, ...failFastFlag, ...registryFlags };
 
   override async run(): Promise<TransferResult> {
     const { flags, args } = await this.parse(Push);
     const target = parseRegistryTarget(flags.registry);
-    using session = new Session({ quiet: flags.quiet || this.jsonEnabled(), verb: "push", again: this.typed });
+    using session = new Session({
+      quiet: flags.quiet || this.jsonEnabled(),
+      verb: "push",
+      again: this.typed,
+    });
     await using bundle = await BundleReader.open(args.bundle);
     await using registries = new Registries(flags, new Map(), session.emit);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
-    return await copyToRegistry(requests, { request: () => bundle, image: () => bundle, limits: () => [] }, registries, session, { target, failFast: flags["fail-fast"] });
+    return await copyToRegistry(
+      requests,
+      { request: () => bundle, image: () => bundle, limits: () => [] },
+      registries,
+      session,
+      { target, failFast: flags["fail-fast"] },
+    );
   }
 }

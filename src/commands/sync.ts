@@ -9,25 +9,44 @@ import { registrySources, type TransferResult } from "../cli/transfer.ts";
 
 export default class Sync extends MirrorCommand {
   static override summary = "copy images straight from registries into a registry";
-  static override description = `For sides that reach each other: nothing touches the disk. What has not changed costs one request at each side.`;
+  static override description =
+    `For sides that reach each other: nothing touches the disk. What has not changed costs one request at each side.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> --registry registry.internal:5000",
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine --registry localhost:5000/mirror",
   ];
   static override strict = false;
-  static override args = { image: Args.string({ description: "image to copy, instead of a list (repeatable)" }) };
-  static override flags = { ...targetFlag, ...selectionFlags, ...namingFlags, ...failFastFlag, ...registryFlags };
+  static override args = {
+    image: Args.string({ description: "image to copy, instead of a list (repeatable)" }),
+  };
+  static override flags = {
+    ...targetFlag,
+    ...selectionFlags,
+    ...namingFlags,
+    ...failFastFlag,
+    ...registryFlags,
+  };
 
   override async run(): Promise<TransferResult> {
     const { flags, argv } = await this.parse(Sync);
     const target = parseRegistryTarget(flags.registry);
-    using session = new Session({ quiet: flags.quiet || this.jsonEnabled(), verb: "sync", again: this.typed });
+    using session = new Session({
+      quiet: flags.quiet || this.jsonEnabled(),
+      verb: "sync",
+      again: this.typed,
+    });
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name, prefix: target.prefix });
     await using registries = new Registries(flags, list.registries, session.emit);
     await registries.prepare([target.host, ...requests.map(({ host }) => host)]);
     const sources = registrySources(registries, requests);
-    const side = { ...sources, limits: (image: { readonly source: string }) => [sources.image(image).client.limit] };
-    return await copyToRegistry(requests, side, registries, session, { target, failFast: flags["fail-fast"] });
+    const side = {
+      ...sources,
+      limits: (image: { readonly source: string }) => [sources.image(image).client.limit],
+    };
+    return await copyToRegistry(requests, side, registries, session, {
+      target,
+      failFast: flags["fail-fast"],
+    });
   }
 }

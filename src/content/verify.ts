@@ -13,7 +13,10 @@ import { backoffMs, type Clock, maxAttempts } from "./retry.ts";
  * whoever reads to the end holds the content of the descriptor, and whoever forwards it never completes a lie.
  * Throws INTEGRITY with both digests (descriptor.md "Verification").
  */
-export async function* verified(stream: ByteStream, descriptor: Descriptor): AsyncGenerator<Uint8Array, void> {
+export async function* verified(
+  stream: ByteStream,
+  descriptor: Descriptor,
+): AsyncGenerator<Uint8Array, void> {
   const hash = hasherFor(descriptor.digest);
   let seen = 0;
   let held: Uint8Array | undefined;
@@ -34,7 +37,8 @@ export async function* verified(stream: ByteStream, descriptor: Descriptor): Asy
 
 /** Reads small content into memory, verified. Throws INTEGRITY if it is wrong or over `limit` bytes. */
 export async function readAll(stream: ByteStream, descriptor: Descriptor, limit: number): Promise<Buffer> {
-  if (descriptor.size > limit) throw mismatch(descriptor, `it is ${descriptor.size} bytes, and at most ${limit} are read`);
+  if (descriptor.size > limit)
+    throw mismatch(descriptor, `it is ${descriptor.size} bytes, and at most ${limit} are read`);
   const chunks: Uint8Array[] = [];
   for await (const chunk of verified(stream, descriptor)) chunks.push(chunk);
   return Buffer.concat(chunks);

@@ -128,13 +128,20 @@ function parseJson(bytes: Uint8Array, name: string): Record<string, unknown> {
 function typeOf(document: Record<string, unknown>, contentType: string, name: string): string {
   const own = typeof document["mediaType"] === "string" ? document["mediaType"] : undefined;
   if (document["schemaVersion"] === 1 || isSchema1Type(own ?? contentType)) {
-    throw new AppError("REGISTRY", `Cannot copy ${name}: it is a Docker schema 1 image, which registries no longer take`, {
-      hint: "pull it with an old Docker, push it again to convert it, and list that image",
-    });
+    throw new AppError(
+      "REGISTRY",
+      `Cannot copy ${name}: it is a Docker schema 1 image, which registries no longer take`,
+      {
+        hint: "pull it with an old Docker, push it again to convert it, and list that image",
+      },
+    );
   }
   if (own !== undefined && isManifestOrIndexType(own)) return own;
   if (isManifestOrIndexType(contentType)) return contentType;
   if (Array.isArray(document["manifests"])) return mediaTypes.ociIndex;
   if (document["config"] !== undefined) return mediaTypes.ociManifest;
-  throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it has none of the fields of a manifest or an index`);
+  throw new AppError(
+    "INTEGRITY",
+    `Cannot read manifest ${name}: it has none of the fields of a manifest or an index`,
+  );
 }

@@ -55,7 +55,9 @@ export class Authenticator {
    */
   learn(answer: Answer): boolean {
     const challenges = parseChallenges(answer.headers["www-authenticate"]);
-    const bearer = challenges.find((challenge) => challenge.scheme === "bearer" && challenge.parameters["realm"]);
+    const bearer = challenges.find(
+      (challenge) => challenge.scheme === "bearer" && challenge.parameters["realm"],
+    );
     const basic = challenges.find((challenge) => challenge.scheme === "basic");
     const chosen = bearer ?? basic;
     if (chosen === undefined) return false;
@@ -108,14 +110,23 @@ export class Authenticator {
   #credential(): Credential | undefined {
     const { credential, registry } = this.#options;
     if (credential !== undefined && !this.#options.mayUseCredential()) {
-      throw new AppError("AUTH", `Cannot log in to ${registry}: it speaks plain HTTP, and a password is not sent over that unasked`, {
-        hint: `if you trust the network in between, pass --plain-http ${registry}`,
-      });
+      throw new AppError(
+        "AUTH",
+        `Cannot log in to ${registry}: it speaks plain HTTP, and a password is not sent over that unasked`,
+        {
+          hint: `if you trust the network in between, pass --plain-http ${registry}`,
+        },
+      );
     }
     return credential;
   }
 
-  async #fetch(challenge: Challenge, challenged: URL, scopes: readonly string[], signal?: AbortSignal): Promise<Token> {
+  async #fetch(
+    challenge: Challenge,
+    challenged: URL,
+    scopes: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<Token> {
     const realm = this.#realm(challenge, challenged);
     const credential = this.#credential();
     const service = challenge.parameters["service"];
@@ -132,12 +143,23 @@ export class Authenticator {
       });
       const headers = { "content-type": "application/x-www-form-urlencoded" };
       // A POST is never redirected: its body holds the refresh token.
-      answer = await send(this.#options.dispatcher, { ...common, method: "POST", url: realm, headers, body: form.toString() });
+      answer = await send(this.#options.dispatcher, {
+        ...common,
+        method: "POST",
+        url: realm,
+        headers,
+        body: form.toString(),
+      });
     } else {
       if (service !== undefined) realm.searchParams.set("service", service);
       for (const scope of scopes) realm.searchParams.append("scope", scope);
       const authorization = this.#basic();
-      answer = await sendFollowing(this.#options.dispatcher, { ...common, method: "GET", url: realm, authorization });
+      answer = await sendFollowing(this.#options.dispatcher, {
+        ...common,
+        method: "GET",
+        url: realm,
+        authorization,
+      });
     }
     const body = await readText(answer, maxTokenBytes);
     if (answer.status !== 200) throw this.#refused(what, answer, body);
@@ -148,9 +170,12 @@ export class Authenticator {
     const { registry } = this.#options;
     const text = challenge.parameters["realm"] ?? "";
     const fail = (reason: string): never => {
-      throw new AppError("AUTH", `Cannot log in to ${registry}: ${reason}`, { hint: "check the configuration of the registry's token service" });
+      throw new AppError("AUTH", `Cannot log in to ${registry}: ${reason}`, {
+        hint: "check the configuration of the registry's token service",
+      });
     };
-    if (!URL.canParse(text, challenged.href)) fail(`its token service ${JSON.stringify(printable(text))} is no URL`);
+    if (!URL.canParse(text, challenged.href))
+      fail(`its token service ${JSON.stringify(printable(text))} is no URL`);
     const realm = new URL(text, challenged);
     if (realm.protocol !== "https:" && !(realm.protocol === "http:" && challenged.protocol === "http:")) {
       fail(`its token service ${realm.protocol}//${realm.host} is not https`);
@@ -170,7 +195,11 @@ export class Authenticator {
       parsed = undefined;
     }
     const token = parsed?.token || parsed?.access_token;
-    if (!token) throw new AppError("AUTH", `Cannot log in to ${this.#options.registry}: ${realm.host} returned no token`);
+    if (!token)
+      throw new AppError(
+        "AUTH",
+        `Cannot log in to ${this.#options.registry}: ${realm.host} returned no token`,
+      );
     const seconds = Math.max(parsed?.expires_in ?? minTokenSeconds, minTokenSeconds);
     return { header: `Bearer ${token}`, expiresAtMs: this.#options.clock.now() + seconds * 1000 };
   }
@@ -179,9 +208,16 @@ export class Authenticator {
     const { registry, credential } = this.#options;
     if (answer.status === 401 || answer.status === 403) {
       const who = credential === undefined ? "anonymous access" : `the credentials from ${credential.origin}`;
-      return new AppError("AUTH", `Cannot log in to ${registry}: ${answer.url.host} refused ${who} (${answer.status})`, {
-        hint: credential === undefined ? `log in with docker login ${registry}` : `log in again with docker login ${registry}`,
-      });
+      return new AppError(
+        "AUTH",
+        `Cannot log in to ${registry}: ${answer.url.host} refused ${who} (${answer.status})`,
+        {
+          hint:
+            credential === undefined
+              ? `log in with docker login ${registry}`
+              : `log in again with docker login ${registry}`,
+        },
+      );
     }
     return answerError(what, { method: "GET", url: answer.url, status: answer.status, body });
   }

@@ -49,7 +49,9 @@ export interface RegistryRequest {
 }
 
 const defaultConcurrency = 8;
-const retryStatuses: ReadonlySet<number> = new Set([408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524]);
+const retryStatuses: ReadonlySet<number> = new Set([
+  408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524,
+]);
 const maxRetryAfterMs = 120_000;
 /** These mean that the address is wrong rather than that the line is bad: trying again only delays the message. */
 const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "ECONNREFUSED"]);
@@ -114,7 +116,8 @@ export class RegistryClient {
     const url = typeof wanted.path === "string" ? new URL(wanted.path, origin) : wanted.path;
     // Only the registry's own origin gets the credential: an upload session may live on another host.
     const own = url.origin === origin.origin;
-    const replayable = wanted.body === undefined || typeof wanted.body === "string" || wanted.body instanceof Uint8Array;
+    const replayable =
+      wanted.body === undefined || typeof wanted.body === "string" || wanted.body instanceof Uint8Array;
     let challenged = false;
     for (let attempt = 1; ; attempt += 1) {
       await this.#pause(wanted.signal);
@@ -124,7 +127,9 @@ export class RegistryClient {
       try {
         const exchange = { ...wanted, url, authorization };
         const follow = wanted.method === "GET" || wanted.method === "HEAD";
-        const answer = await (follow ? sendFollowing(this.#dispatcher, exchange) : send(this.#dispatcher, exchange));
+        const answer = await (follow
+          ? sendFollowing(this.#dispatcher, exchange)
+          : send(this.#dispatcher, exchange));
         if (wanted.accept.includes(answer.status)) return answer;
         if (answer.status === 401 && own && !challenged && this.#auth.learn(answer)) {
           discard(answer);
@@ -142,7 +147,8 @@ export class RegistryClient {
         if (!isAppError(error, "NETWORK")) throw error;
         failure = error;
       }
-      if (!replayable || wanted.retry === false || attempt >= maxAttempts || wanted.signal?.aborted === true) throw failure;
+      if (!replayable || wanted.retry === false || attempt >= maxAttempts || wanted.signal?.aborted === true)
+        throw failure;
       await this.#wait(wanted, attempt, retryAfterMs, failure);
     }
   }
@@ -181,7 +187,9 @@ export class RegistryClient {
         return await this.#judgePing(answer, origin, what);
       } catch (error) {
         const passing =
-          isAppError(error, "NETWORK") && !hopelessCodes.has(systemCode(error) ?? "") && !looksLikePlainHttp(error.cause);
+          isAppError(error, "NETWORK") &&
+          !hopelessCodes.has(systemCode(error) ?? "") &&
+          !looksLikePlainHttp(error.cause);
         if (!passing || attempt >= maxAttempts || signal?.aborted === true) throw error;
         await this.#wait({ what, signal }, attempt, undefined, error);
       }
@@ -200,26 +208,45 @@ export class RegistryClient {
     }
     const body = await readText(answer);
     if (/HTTP request (?:was sent )?to (?:an )?HTTPS/i.test(body)) {
-      throw new AppError("TLS", `Cannot ${what}: it speaks TLS, not plain HTTP`, { hint: `leave out --plain-http ${this.registry}` });
+      throw new AppError("TLS", `Cannot ${what}: it speaks TLS, not plain HTTP`, {
+        hint: `leave out --plain-http ${this.registry}`,
+      });
     }
     if (retryStatuses.has(answer.status)) {
       throw answerError(what, { method: "GET", url: answer.url, status: answer.status, body });
     }
-    throw new AppError("REGISTRY", `Cannot ${what}: GET /v2/ answered ${answer.status}, so it does not look like a registry`, {
-      hint: "check host and port",
-      details: { host: this.registry, status: answer.status },
-    });
+    throw new AppError(
+      "REGISTRY",
+      `Cannot ${what}: GET /v2/ answered ${answer.status}, so it does not look like a registry`,
+      {
+        hint: "check host and port",
+        details: { host: this.registry, status: answer.status },
+      },
+    );
   }
 
   async #failure(wanted: RegistryRequest, answer: Answer): Promise<AppError> {
     // An answer to HEAD has no body, and one that carries Content-Length all the same would be waited for.
-    const body = wanted.method === "HEAD" || answer.status === 416 ? "" : await readText(answer).catch(() => "");
+    const body =
+      wanted.method === "HEAD" || answer.status === 416 ? "" : await readText(answer).catch(() => "");
     if (body === "") discard(answer);
-    const requestId = ["x-request-id", "x-amzn-requestid", "x-github-request-id"].map((name) => singleHeader(answer, name)).find(Boolean);
-    const error = answerError(wanted.what, { method: wanted.method, url: answer.url, status: answer.status, body, requestId });
+    const requestId = ["x-request-id", "x-amzn-requestid", "x-github-request-id"]
+      .map((name) => singleHeader(answer, name))
+      .find(Boolean);
+    const error = answerError(wanted.what, {
+      method: wanted.method,
+      url: answer.url,
+      status: answer.status,
+      body,
+      requestId,
+    });
     const origin = this.#auth.origin;
     if (error.code !== "AUTH" || origin === undefined) return error;
-    return new AppError("AUTH", `${error.message} (credentials from ${origin})`, { hint: error.hint, cause: error, details: error.details });
+    return new AppError("AUTH", `${error.message} (credentials from ${origin})`, {
+      hint: error.hint,
+      cause: error,
+      details: error.details,
+    });
   }
 
   /** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), in milliseconds, capped. */
@@ -239,7 +266,8 @@ export class RegistryClient {
   ): Promise<void> {
     const delayMs = (retryAfterMs ?? 0) + backoffMs(attempt, this.clock);
     // A registry that says when to come back means all of us, not just the one request.
-    if (retryAfterMs !== undefined) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.clock.now() + retryAfterMs);
+    if (retryAfterMs !== undefined)
+      this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.clock.now() + retryAfterMs);
     this.#options.onRetry?.(wanted.what, attempt, delayMs, cause);
     await this.clock.sleep(delayMs, wanted.signal);
   }

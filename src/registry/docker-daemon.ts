@@ -31,7 +31,8 @@ function holds(cidr: string, address: string): boolean {
   const [net, prefix] = cidr.split("/");
   if (net === undefined || prefix === undefined || !/^\d+$/.test(prefix)) return false;
   const family = isIP(net) === 6 ? "ipv6" : "ipv4";
-  if (isIP(net) === 0 || isIP(address) !== isIP(net) || Number(prefix) > (family === "ipv6" ? 128 : 32)) return false;
+  if (isIP(net) === 0 || isIP(address) !== isIP(net) || Number(prefix) > (family === "ipv6" ? 128 : 32))
+    return false;
   const list = new BlockList();
   list.addSubnet(net, Number(prefix), family);
   return list.check(address, family);

@@ -25,7 +25,13 @@ export class RegistryError extends AppError {
   readonly status: number;
   readonly problems: readonly RegistryProblem[];
 
-  constructor(code: ErrorCode, message: string, answer: FailedAnswer, problems: readonly RegistryProblem[], hint?: string) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    answer: FailedAnswer,
+    problems: readonly RegistryProblem[],
+    hint?: string,
+  ) {
     super(code, message, {
       hint,
       details: {
@@ -59,7 +65,8 @@ export function parseProblems(body: string): readonly RegistryProblem[] {
   } catch {
     return [];
   }
-  const list = typeof parsed === "object" && parsed !== null && "errors" in parsed ? parsed.errors : undefined;
+  const list =
+    typeof parsed === "object" && parsed !== null && "errors" in parsed ? parsed.errors : undefined;
   if (!Array.isArray(list)) return [];
   return list.slice(0, 20).flatMap((entry: unknown) => {
     if (typeof entry !== "object" || entry === null) return [];
@@ -73,15 +80,22 @@ export function parseProblems(body: string): readonly RegistryProblem[] {
 export function answerError(what: string, answer: FailedAnswer): RegistryError {
   const problems = parseProblems(answer.body);
   const host = answer.url.host;
-  const said = problems.map((problem) => [problem.code, problem.message].filter((part) => part !== "").join(" ")).join("; ");
+  const said = problems
+    .map((problem) => [problem.code, problem.message].filter((part) => part !== "").join(" "))
+    .join("; ");
   const text = problems.length === 0 && !/^\s*</.test(answer.body) ? printable(answer.body.trim()) : "";
   const reason = said || text ? `: ${said || text}` : "";
-  const full = (state: string): string => `Cannot ${what}: ${host} answered ${answer.status}${state}${reason}`;
+  const full = (state: string): string =>
+    `Cannot ${what}: ${host} answered ${answer.status}${state}${reason}`;
   const make = (code: ErrorCode, state: string, hint?: string): RegistryError =>
     new RegistryError(code, full(state), answer, problems, hint);
   switch (answer.status) {
     case 401:
-      return make("AUTH", " (not authenticated)", `log in to ${host} with docker login, or check the credentials in Docker's config.json`);
+      return make(
+        "AUTH",
+        " (not authenticated)",
+        `log in to ${host} with docker login, or check the credentials in Docker's config.json`,
+      );
     case 403:
       return make("DENIED", " (denied)", `check that your account has the right to do this on ${host}`);
     case 404:
@@ -90,9 +104,17 @@ export function answerError(what: string, answer: FailedAnswer): RegistryError {
     case 501:
       return make("REGISTRY", " (not supported)", "the registry is read-only, or does not offer this");
     case 413:
-      return make("REGISTRY", " (too large)", "a proxy in front of the registry limits the size of requests: raise its limit (nginx: client_max_body_size)");
+      return make(
+        "REGISTRY",
+        " (too large)",
+        "a proxy in front of the registry limits the size of requests: raise its limit (nginx: client_max_body_size)",
+      );
     case 429:
-      return make("REGISTRY", " (too many requests)", "wait for the limit to renew, log in to get a higher one, or lower the concurrency");
+      return make(
+        "REGISTRY",
+        " (too many requests)",
+        "wait for the limit to renew, log in to get a higher one, or lower the concurrency",
+      );
     case 507:
       return make("REGISTRY", " (no space left)", `make room on the disk of ${host}`);
     default:
@@ -103,19 +125,29 @@ export function answerError(what: string, answer: FailedAnswer): RegistryError {
 const networkReasons: Readonly<Record<string, { text: string; hint: string }>> = {
   ENOTFOUND: { text: "there is no such host", hint: "check the name for a typing error, and your DNS" },
   EAI_AGAIN: { text: "the name cannot be looked up", hint: "check your DNS and network" },
-  ECONNREFUSED: { text: "the connection was refused", hint: "check the port, and that the registry is running" },
+  ECONNREFUSED: {
+    text: "the connection was refused",
+    hint: "check the port, and that the registry is running",
+  },
   EHOSTUNREACH: { text: "the host cannot be reached", hint: "check the network and the address" },
   ENETUNREACH: { text: "the network cannot be reached", hint: "check the network and the address" },
   ETIMEDOUT: { text: "the connection timed out", hint: "check the network, the address and firewalls" },
-  UND_ERR_CONNECT_TIMEOUT: { text: "the connection timed out", hint: "check the network, the address and firewalls" },
-  UND_ERR_HEADERS_TIMEOUT: { text: "the registry did not answer in time", hint: "try again, or look at the registry's log" },
+  UND_ERR_CONNECT_TIMEOUT: {
+    text: "the connection timed out",
+    hint: "check the network, the address and firewalls",
+  },
+  UND_ERR_HEADERS_TIMEOUT: {
+    text: "the registry did not answer in time",
+    hint: "try again, or look at the registry's log",
+  },
   UND_ERR_BODY_TIMEOUT: { text: "no data came for too long", hint: "check the network, and try again" },
   ECONNRESET: { text: "the connection broke", hint: "check the network, and try again" },
   EPIPE: { text: "the connection broke", hint: "check the network, and try again" },
   UND_ERR_SOCKET: { text: "the connection broke", hint: "check the network, and try again" },
 };
 
-const certificateCodes = /^(?:CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH)/;
+const certificateCodes =
+  /^(?:CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH)/;
 const handshakeCodes = /^(?:ERR_SSL_|EPROTO$)/;
 
 /** True for a failed handshake that a plain-HTTP port would cause (and other things may). */

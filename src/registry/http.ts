@@ -69,7 +69,10 @@ export async function sendFollowing(dispatcher: Dispatcher, exchange: Exchange):
     if (!redirectStatuses.has(answer.status) || location === undefined) return answer;
     discard(answer);
     if (hops === maxRedirects) {
-      throw new AppError("REGISTRY", `Cannot ${exchange.what}: ${exchange.url.host} redirects more than ${maxRedirects} times`);
+      throw new AppError(
+        "REGISTRY",
+        `Cannot ${exchange.what}: ${exchange.url.host} redirects more than ${maxRedirects} times`,
+      );
     }
     const url = redirectTarget(location, hop.url, exchange.what);
     hop = { ...hop, url, authorization: url.origin === hop.url.origin ? hop.authorization : undefined };
@@ -85,9 +88,13 @@ export function redirectTarget(location: string, from: URL, what: string): URL {
   }
   const url = new URL(text, from);
   if (url.protocol !== "https:" && !(url.protocol === "http:" && from.protocol === "http:")) {
-    throw new AppError("REGISTRY", `Cannot ${what}: ${from.host} redirects from ${from.protocol}// to ${url.protocol}//${url.host}`, {
-      hint: "that would drop encryption: check the registry's proxy (X-Forwarded-Proto)",
-    });
+    throw new AppError(
+      "REGISTRY",
+      `Cannot ${what}: ${from.host} redirects from ${from.protocol}// to ${url.protocol}//${url.host}`,
+      {
+        hint: "that would drop encryption: check the registry's proxy (X-Forwarded-Proto)",
+      },
+    );
   }
   if (url.username !== "" || url.password !== "") {
     throw new AppError("REGISTRY", `Cannot ${what}: ${from.host} redirects to a URL with a password in it`);
@@ -121,7 +128,10 @@ export async function readBytes(answer: Answer, limit: number, over: "cut" | "fa
   for await (const chunk of bodyStream(answer, "read an answer")) {
     length += chunk.byteLength;
     if (length > limit && over === "fail") {
-      throw new AppError("REGISTRY", `Cannot read an answer of ${answer.url.host}: it is over ${limit} bytes`);
+      throw new AppError(
+        "REGISTRY",
+        `Cannot read an answer of ${answer.url.host}: it is over ${limit} bytes`,
+      );
     }
     chunks.push(chunk);
     if (length > limit) break;
@@ -130,7 +140,10 @@ export async function readBytes(answer: Answer, limit: number, over: "cut" | "fa
 }
 
 /** The body as a byte stream whose failures are NETWORK errors with the host's name. */
-export async function* bodyStream(answer: Answer, what: string): ByteStream & AsyncGenerator<Uint8Array, void> {
+export async function* bodyStream(
+  answer: Answer,
+  what: string,
+): ByteStream & AsyncGenerator<Uint8Array, void> {
   try {
     yield* answer.body as AsyncIterable<Uint8Array>;
   } catch (error) {

@@ -16,7 +16,11 @@ const Catalog = z.object({ repositories: z.array(z.unknown()).nullish() });
  * The tags of a repository, sorted (`GET /v2/NAME/tags/list`, distribution-spec "Listing Tags"). Entries that are
  * no tags by the grammar are left out. Throws NOT_FOUND if there is no such repository.
  */
-export async function listTags(client: RegistryClient, repository: string, signal?: AbortSignal): Promise<readonly string[]> {
+export async function listTags(
+  client: RegistryClient,
+  repository: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
   const what = `list the tags of ${client.registry}/${repository}`;
   const scopes = [`repository:${repository}:pull`];
   const pages = readPages(client, { path: `/v2/${repository}/tags/list?n=1000`, what, scopes, signal });
@@ -30,18 +34,28 @@ export async function listTags(client: RegistryClient, repository: string, signa
 }
 
 /** The repositories of a registry, sorted (`GET /v2/_catalog`). Throws REGISTRY where it offers no catalog. */
-export async function listRepositories(client: RegistryClient, signal?: AbortSignal): Promise<readonly string[]> {
+export async function listRepositories(
+  client: RegistryClient,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
   const what = `list the repositories of ${client.registry}`;
   const found = new Set<string>();
   try {
-    const pages = readPages(client, { path: "/v2/_catalog?n=1000", what, scopes: ["registry:catalog:*"], signal });
+    const pages = readPages(client, {
+      path: "/v2/_catalog?n=1000",
+      what,
+      scopes: ["registry:catalog:*"],
+      signal,
+    });
     for await (const page of pages) {
       for (const name of parsePage(Catalog, page, what).repositories ?? []) {
         if (typeof name === "string" && isRepository(name)) found.add(name);
       }
     }
   } catch (error) {
-    const refused = isAppError(error, "AUTH", "DENIED", "NOT_FOUND") || (error instanceof RegistryError && [405, 501].includes(error.status));
+    const refused =
+      isAppError(error, "AUTH", "DENIED", "NOT_FOUND") ||
+      (error instanceof RegistryError && [405, 501].includes(error.status));
     if (!refused) throw error;
     throw new AppError("REGISTRY", `Cannot ${what}: it offers no catalog, or not to you`, {
       hint: `name a repository: mirror ls ${client.registry}/REPOSITORY`,

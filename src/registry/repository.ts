@@ -63,13 +63,24 @@ export class RegistryRepository implements Source, Target, Mounter {
     const wanted = isDigest(reference) ? reference : this.#announced(answer);
     const digest = digestOf(bytes, wanted === undefined ? "sha256" : algorithmOf(wanted));
     if (isDigest(reference) && digest !== reference) {
-      throw new AppError("INTEGRITY", `Cannot verify ${this.#naming(reference)}: the content has the digest ${digest}`, { side: "source" });
+      throw new AppError(
+        "INTEGRITY",
+        `Cannot verify ${this.#naming(reference)}: the content has the digest ${digest}`,
+        { side: "source" },
+      );
     }
     // By tag, the header is a hint that many registries get wrong: what was computed is what counts.
     const type = bareMediaType(singleHeader(answer, "content-type") ?? "");
     const hint = isManifestOrIndexType(type) ? type : (options.mediaType ?? type);
     const { mediaType } = parseManifest(bytes, hint, this.#naming(reference));
-    return { bytes, descriptor: { mediaType, digest: isDigest(reference) ? digest : digestOf(bytes), size: bytes.byteLength } };
+    return {
+      bytes,
+      descriptor: {
+        mediaType,
+        digest: isDigest(reference) ? digest : digestOf(bytes),
+        size: bytes.byteLength,
+      },
+    };
   }
 
   /** GET of a blob, with a closed range where the offset is not 0 (some registries refuse open ranges). */
@@ -97,7 +108,8 @@ export class RegistryRepository implements Source, Target, Mounter {
   }
 
   async has(descriptor: Descriptor, options: CallOptions = {}): Promise<boolean> {
-    if (!isManifestOrIndexType(descriptor.mediaType)) return await hasBlob(this.#place(), descriptor.digest, options.signal);
+    if (!isManifestOrIndexType(descriptor.mediaType))
+      return await hasBlob(this.#place(), descriptor.digest, options.signal);
     const found = await this.#head(descriptor.digest, options);
     return found !== "missing" && found?.digest === descriptor.digest;
   }
@@ -126,12 +138,18 @@ export class RegistryRepository implements Source, Target, Mounter {
       discardSmall(answer);
       if (answer.status === 201) return true;
       // Not mounted: an upload session was opened instead, which nobody will use.
-      const cancel = { method: "DELETE", path: sessionLocation(answer, this.#place()), what: "cancel an upload", scopes: this.#push } as const;
+      const cancel = {
+        method: "DELETE",
+        path: sessionLocation(answer, this.#place()),
+        what: "cancel an upload",
+        scopes: this.#push,
+      } as const;
       this.client.request({ ...cancel, accept: [204, 404], retry: false }).then(discard, () => undefined);
       return false;
     } catch (error) {
       // Some registries answer a foreign or unknown source with 401, 403, 404 or 5xx: a plain upload still works.
-      if (error instanceof RegistryError || (error instanceof AppError && error.code === "AUTH")) return false;
+      if (error instanceof RegistryError || (error instanceof AppError && error.code === "AUTH"))
+        return false;
       throw error;
     }
   }
@@ -162,10 +180,14 @@ export class RegistryRepository implements Source, Target, Mounter {
   }
 
   #missing(reference: string): AppError {
-    return new AppError("NOT_FOUND", `Cannot find ${this.#naming(reference)}: ${this.client.registry} has no such ${isDigest(reference) ? "manifest" : "tag"}`, {
-      hint: `check the name; mirror ls ${this.name} shows the tags that are there`,
-      details: { host: this.client.registry, repository: this.repository, reference },
-    });
+    return new AppError(
+      "NOT_FOUND",
+      `Cannot find ${this.#naming(reference)}: ${this.client.registry} has no such ${isDigest(reference) ? "manifest" : "tag"}`,
+      {
+        hint: `check the name; mirror ls ${this.name} shows the tags that are there`,
+        details: { host: this.client.registry, repository: this.repository, reference },
+      },
+    );
   }
 
   /** A HEAD; undefined where its answer does not tell enough and only a GET will do. */
@@ -184,7 +206,13 @@ export class RegistryRepository implements Source, Target, Mounter {
     const digest = this.#announced(answer);
     const size = Number(singleHeader(answer, "content-length") ?? Number.NaN);
     const mediaType = bareMediaType(singleHeader(answer, "content-type") ?? "");
-    if (answer.status !== 200 || digest === undefined || !Number.isSafeInteger(size) || !isManifestOrIndexType(mediaType)) return undefined;
+    if (
+      answer.status !== 200 ||
+      digest === undefined ||
+      !Number.isSafeInteger(size) ||
+      !isManifestOrIndexType(mediaType)
+    )
+      return undefined;
     return { mediaType, digest, size };
   }
 
@@ -203,8 +231,16 @@ export class RegistryRepository implements Source, Target, Mounter {
     });
     discardSmall(answer);
     const stored = this.#announced(answer);
-    if (stored !== undefined && algorithmOf(stored) === algorithmOf(descriptor.digest) && stored !== descriptor.digest) {
-      throw new AppError("INTEGRITY", `Cannot verify ${this.#naming(reference)}: the registry altered the manifest ${descriptor.digest} to ${stored}`, { side: "target" });
+    if (
+      stored !== undefined &&
+      algorithmOf(stored) === algorithmOf(descriptor.digest) &&
+      stored !== descriptor.digest
+    ) {
+      throw new AppError(
+        "INTEGRITY",
+        `Cannot verify ${this.#naming(reference)}: the registry altered the manifest ${descriptor.digest} to ${stored}`,
+        { side: "target" },
+      );
     }
   }
 }

@@ -25,13 +25,20 @@ const octets = { "content-type": "application/octet-stream" };
 /** A registry that checks a digest of many gigabytes, or moves them to its storage, answers late. Milliseconds. */
 const commitTimeoutMs = 15 * 60_000;
 const restartCodes = ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"];
-const restartStatuses: ReadonlySet<number> = new Set([401, 404, 408, 416, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524]);
+const restartStatuses: ReadonlySet<number> = new Set([
+  401, 404, 408, 416, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524,
+]);
 
 /**
  * Uploads a blob. `location`: an open session that a refused mount left behind. Throws INTEGRITY if the content
  * is not what its descriptor says (nothing is stored then), and what the registry answered otherwise.
  */
-export async function uploadBlob(place: UploadPlace, blob: BlobSource, options: PushOptions, location?: URL): Promise<void> {
+export async function uploadBlob(
+  place: UploadPlace,
+  blob: BlobSource,
+  options: PushOptions,
+  location?: URL,
+): Promise<void> {
   let session = location;
   for (let attempt = 1; ; ) {
     let reached = 0;
@@ -59,7 +66,12 @@ export async function uploadBlob(place: UploadPlace, blob: BlobSource, options: 
       if (adapt(place, blob, error)) continue;
       if (!isPassing(error) || attempt >= maxAttempts) throw error;
       const delayMs = backoffMs(attempt, place.client.clock);
-      place.client.retrying(`upload ${shortDigest(blob.descriptor.digest)}`, attempt, delayMs, error as AppError);
+      place.client.retrying(
+        `upload ${shortDigest(blob.descriptor.digest)}`,
+        attempt,
+        delayMs,
+        error as AppError,
+      );
       attempt += 1;
       await place.client.clock.sleep(delayMs, options.signal);
       options.onProgress?.(0);
@@ -71,7 +83,10 @@ export async function uploadBlob(place: UploadPlace, blob: BlobSource, options: 
 export function sessionLocation(answer: Answer, place: UploadPlace): URL {
   const text = singleHeader(answer, "location");
   if (text === undefined || !URL.canParse(text, answer.url.href)) {
-    throw new AppError("REGISTRY", `Cannot upload to ${place.client.registry}/${place.repository}: the answer names no upload location`);
+    throw new AppError(
+      "REGISTRY",
+      `Cannot upload to ${place.client.registry}/${place.repository}: the answer names no upload location`,
+    );
   }
   const url = new URL(text, answer.url);
   // A TLS proxy that does not set X-Forwarded-Proto makes the registry name itself with http.
@@ -81,9 +96,13 @@ export function sessionLocation(answer: Answer, place: UploadPlace): URL {
     url.port = answer.url.port;
   }
   if (url.protocol !== answer.url.protocol || url.username !== "" || url.password !== "") {
-    throw new AppError("REGISTRY", `Cannot upload to ${place.client.registry}/${place.repository}: the upload location ${url.protocol}//${url.host} is not safe to follow`, {
-      hint: "check the X-Forwarded-Proto and X-Forwarded-Host headers of the registry's proxy",
-    });
+    throw new AppError(
+      "REGISTRY",
+      `Cannot upload to ${place.client.registry}/${place.repository}: the upload location ${url.protocol}//${url.host} is not safe to follow`,
+      {
+        hint: "check the X-Forwarded-Proto and X-Forwarded-Host headers of the registry's proxy",
+      },
+    );
   }
   return url;
 }
@@ -106,13 +125,22 @@ interface SendOptions extends PushOptions {
   readonly onMoved: (url: URL) => void;
 }
 
-async function sendContent(place: UploadPlace, blob: BlobSource, session: URL, options: SendOptions): Promise<void> {
+async function sendContent(
+  place: UploadPlace,
+  blob: BlobSource,
+  session: URL,
+  options: SendOptions,
+): Promise<void> {
   const { client } = place;
   const { size } = blob.descriptor;
   const what = `upload ${blob.descriptor.digest} to ${client.registry}/${place.repository}`;
   const chunkBytes = client.manners.chunkFor(size);
-  const onRetry = (attempt: number, delayMs: number, cause: AppError): void => client.retrying(what, attempt, delayMs, cause);
-  const content = verified(resuming(blob, { clock: client.clock, signal: options.signal, onRetry }), blob.descriptor);
+  const onRetry = (attempt: number, delayMs: number, cause: AppError): void =>
+    client.retrying(what, attempt, delayMs, cause);
+  const content = verified(
+    resuming(blob, { clock: client.clock, signal: options.signal, onRetry }),
+    blob.descriptor,
+  );
   const pieces = new Pieces(content, options.onProgress);
   const common = { what, scopes: place.scopes, signal: options.signal };
   try {
@@ -124,7 +152,11 @@ async function sendContent(place: UploadPlace, blob: BlobSource, session: URL, o
         ...common,
         method: "PATCH",
         path: url,
-        headers: { ...octets, "content-length": `${chunkBytes}`, "content-range": `${offset}-${offset + chunkBytes - 1}` },
+        headers: {
+          ...octets,
+          "content-length": `${chunkBytes}`,
+          "content-range": `${offset}-${offset + chunkBytes - 1}`,
+        },
         body: pieces.take(chunkBytes),
         headersTimeoutMs: commitTimeoutMs,
         accept: [200, 201, 202, 204],
@@ -139,7 +171,11 @@ async function sendContent(place: UploadPlace, blob: BlobSource, session: URL, o
       ...common,
       method: "PUT",
       path: withDigest(url, blob),
-      headers: { ...octets, "content-length": `${rest}`, ...(offset === 0 ? {} : { "content-range": `${offset}-${size - 1}` }) },
+      headers: {
+        ...octets,
+        "content-length": `${rest}`,
+        ...(offset === 0 ? {} : { "content-range": `${offset}-${size - 1}` }),
+      },
       body: rest === 0 ? "" : pieces.take(rest),
       headersTimeoutMs: commitTimeoutMs,
       accept: [200, 201, 202, 204],
@@ -193,7 +229,13 @@ function withDigest(session: URL, blob: BlobSource): URL {
 }
 
 /** The answer to an upload got lost, or says that the content is unwelcome: is the blob there all the same? */
-async function arrivedAnyway(place: UploadPlace, blob: BlobSource, error: unknown, reached: number, signal?: AbortSignal): Promise<boolean> {
+async function arrivedAnyway(
+  place: UploadPlace,
+  blob: BlobSource,
+  error: unknown,
+  reached: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const unknown = isAppError(error, "NETWORK") || (error instanceof RegistryError && error.status >= 500);
   if (!unknown || reached < blob.descriptor.size) return false;
   return await hasBlob(place, blob.descriptor.digest, signal).catch(() => false);
@@ -220,7 +262,8 @@ function adapt(place: UploadPlace, blob: BlobSource, error: unknown): boolean {
   const sent = manners.chunkFor(blob.descriptor.size);
   const tooLarge = error.status === 413 || (error.status === 416 && /too large/i.test(error.message));
   if (tooLarge) return manners.tooLarge(sent ?? blob.descriptor.size);
-  const refused = error.status === 405 || error.status === 415 || error.status === 501 || error.has("UNSUPPORTED");
+  const refused =
+    error.status === 405 || error.status === 415 || error.status === 501 || error.has("UNSUPPORTED");
   return refused && sent !== undefined && manners.chunksRefused();
 }
 
@@ -233,7 +276,14 @@ function isPassing(error: unknown): boolean {
 /** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
 function abandon(place: UploadPlace, session: URL): void {
   place.client
-    .request({ method: "DELETE", path: session, what: "cancel an upload", scopes: place.scopes, accept: [200, 202, 204, 404], retry: false })
+    .request({
+      method: "DELETE",
+      path: session,
+      what: "cancel an upload",
+      scopes: place.scopes,
+      accept: [200, 202, 204, 404],
+      retry: false,
+    })
     .then(discard, () => undefined);
 }
 

@@ -39,7 +39,11 @@ export interface ImageOutcome {
 }
 
 /** Copies all images of a plan; resolves with what became of each. Throws only for an aborted signal. */
-export async function copyPlan(plan: Plan, ends: CopyEnds, options: CopyOptions): Promise<readonly ImageOutcome[]> {
+export async function copyPlan(
+  plan: Plan,
+  ends: CopyEnds,
+  options: CopyOptions,
+): Promise<readonly ImageOutcome[]> {
   const copier = new Copier(ends, options);
   const outcomes = await copier.copy(plan.images);
   options.signal.throwIfAborted();
@@ -76,7 +80,10 @@ class Copier {
   #start({ descriptor, image, repositories }: Transfer): void {
     let first: { readonly repository: string; readonly moved: Promise<void> } | undefined;
     for (const [place, repository] of repositories) {
-      const moved = first === undefined ? this.#limited(image, async () => await this.#move(descriptor, image, repository)) : this.#follow(first, descriptor, image, repository);
+      const moved =
+        first === undefined
+          ? this.#limited(image, async () => await this.#move(descriptor, image, repository))
+          : this.#follow(first, descriptor, image, repository);
       // Whoever needs the blob awaits it; if all of them have failed before, nobody does.
       moved.catch(() => undefined);
       this.#moves.set(keyOf(place, descriptor.digest), moved);
@@ -85,14 +92,23 @@ class Copier {
   }
 
   /** The same blob for another repository: mounted once the first one has it, moved if that fails. */
-  async #follow(first: { repository: string; moved: Promise<void> }, descriptor: Descriptor, image: PlannedImage, repository: string): Promise<void> {
+  async #follow(
+    first: { repository: string; moved: Promise<void> },
+    descriptor: Descriptor,
+    image: PlannedImage,
+    repository: string,
+  ): Promise<void> {
     const arrived = await first.moved.then(
       () => true,
       () => false,
     );
     await this.#limited(image, async () => {
       const target = this.#ends.target(repository);
-      if (arrived && canMount(target) && (await target.mount(descriptor, first.repository, { signal: this.#options.signal }))) {
+      if (
+        arrived &&
+        canMount(target) &&
+        (await target.mount(descriptor, first.repository, { signal: this.#options.signal }))
+      ) {
         this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "mounted" });
         return;
       }
@@ -116,7 +132,10 @@ class Copier {
     const key = keyOf(this.#ends.placeOf(repository), descriptor.digest);
     emit({ type: "blob-started", key, name: shortDigest(descriptor.digest), size: descriptor.size });
     const push = async (): Promise<void> => {
-      await target.push(blob, { signal, onProgress: (offset) => emit({ type: "blob-progress", key, offset }) });
+      await target.push(blob, {
+        signal,
+        onProgress: (offset) => emit({ type: "blob-progress", key, offset }),
+      });
     };
     try {
       await push().catch(async (error: unknown) => {
@@ -136,7 +155,12 @@ class Copier {
     const { emit } = this.#options;
     try {
       if (!image.unchanged) await this.#complete(image);
-      emit({ type: "image-finished", image: image.source, digest: image.root.digest, unchanged: image.unchanged });
+      emit({
+        type: "image-finished",
+        image: image.source,
+        digest: image.root.digest,
+        unchanged: image.unchanged,
+      });
       return { image };
     } catch (thrown) {
       const error = toAppError(thrown);
@@ -149,8 +173,12 @@ class Copier {
   async #complete(image: PlannedImage): Promise<void> {
     const place = this.#ends.placeOf(image.target.repository);
     const blobs = image.nodes.filter((node) => node.role !== "manifest");
-    await Promise.all(blobs.map(async ({ descriptor }) => await this.#moves.get(keyOf(place, descriptor.digest))));
-    const manifests = image.nodes.filter((node) => node.role === "manifest" && node.descriptor.digest !== image.root.digest);
+    await Promise.all(
+      blobs.map(async ({ descriptor }) => await this.#moves.get(keyOf(place, descriptor.digest))),
+    );
+    const manifests = image.nodes.filter(
+      (node) => node.role === "manifest" && node.descriptor.digest !== image.root.digest,
+    );
     // Most are manifests of one platform each, which do not need one another; an index among them needs those
     // before it, so it waits for all that precede it.
     let pending: Promise<void>[] = [];
@@ -172,25 +200,41 @@ class Copier {
     const key = keyOf(place, descriptor.digest);
     const known = this.#manifests.get(key);
     if (known !== undefined) return known;
-    const stored = this.#pushManifest(descriptor, async (target, blob) => {
-      await target.push(blob, { signal: this.#options.signal });
-    }, image.target.repository);
+    const stored = this.#pushManifest(
+      descriptor,
+      async (target, blob) => {
+        await target.push(blob, { signal: this.#options.signal });
+      },
+      image.target.repository,
+    );
     this.#manifests.set(key, stored);
     return stored;
   }
 
   async #tag(image: PlannedImage, tag: string): Promise<void> {
-    await this.#pushManifest(image.root, async (target, blob) => {
-      await target.tag(blob, tag, { signal: this.#options.signal });
-    }, image.target.repository);
+    await this.#pushManifest(
+      image.root,
+      async (target, blob) => {
+        await target.tag(blob, tag, { signal: this.#options.signal });
+      },
+      image.target.repository,
+    );
   }
 
-  async #pushManifest(descriptor: Descriptor, push: (target: Target, blob: BlobSource) => Promise<void>, repository: string): Promise<void> {
+  async #pushManifest(
+    descriptor: Descriptor,
+    push: (target: Target, blob: BlobSource) => Promise<void>,
+    repository: string,
+  ): Promise<void> {
     await this.#ends.manifestLimit(async () => {
       this.#options.signal.throwIfAborted();
       await push(this.#ends.target(repository), this.#ends.manifests.source(descriptor));
     });
-    this.#options.emit({ type: "blob-finished", key: keyOf(repository, descriptor.digest), size: descriptor.size });
+    this.#options.emit({
+      type: "blob-finished",
+      key: keyOf(repository, descriptor.digest),
+      size: descriptor.size,
+    });
   }
 
   /** Runs a transfer inside the limits of both sides, taken in one order everywhere so that none waits in a ring. */
@@ -200,7 +244,10 @@ class Copier {
       this.#options.signal.throwIfAborted();
       await run();
     };
-    const nested = distinct.reduceRight<() => Promise<void>>((inner, limit) => async () => await limit(inner), guarded);
+    const nested = distinct.reduceRight<() => Promise<void>>(
+      (inner, limit) => async () => await limit(inner),
+      guarded,
+    );
     await nested();
   }
 }
@@ -212,7 +259,11 @@ function collect(images: readonly PlannedImage[], placeOf: CopyEnds["placeOf"]):
     const place = placeOf(repository);
     for (const { role, descriptor } of image.nodes) {
       if (role === "manifest") continue;
-      const transfer = transfers.get(descriptor.digest) ?? { descriptor, image, repositories: new Map<string, string>() };
+      const transfer = transfers.get(descriptor.digest) ?? {
+        descriptor,
+        image,
+        repositories: new Map<string, string>(),
+      };
       transfers.set(descriptor.digest, transfer);
       if (!transfer.repositories.has(place)) transfer.repositories.set(place, repository);
     }

@@ -19,7 +19,12 @@ export type TransferEvent =
   /** The transfer begins. `bytes` is the size of all content that may have to move, each blob counted once a target repository. */
   | { readonly type: "planned"; readonly images: number; readonly blobs: number; readonly bytes: number }
   /** An image is complete at the target: its last tag is set. `unchanged`: it was there before. */
-  | { readonly type: "image-finished"; readonly image: string; readonly digest: Digest; readonly unchanged: boolean }
+  | {
+      readonly type: "image-finished";
+      readonly image: string;
+      readonly digest: Digest;
+      readonly unchanged: boolean;
+    }
   | { readonly type: "image-failed"; readonly image: string; readonly error: AppError }
   /** A transfer begins. `name` is what people know it by (a short digest); `size` in bytes. */
   | { readonly type: "blob-started"; readonly key: string; readonly name: string; readonly size: number }
@@ -30,7 +35,13 @@ export type TransferEvent =
   | { readonly type: "blob-skipped"; readonly size: number; readonly reason: SkipReason }
   /** Content is being read again to prove it (verify, or what an earlier run left). `size` in bytes. */
   | { readonly type: "verified"; readonly size: number }
-  | { readonly type: "retrying"; readonly what: string; readonly attempt: number; readonly delayMs: number; readonly cause: AppError }
+  | {
+      readonly type: "retrying";
+      readonly what: string;
+      readonly attempt: number;
+      readonly delayMs: number;
+      readonly cause: AppError;
+    }
   | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined };
 
 /** Takes one event. Must not throw. */

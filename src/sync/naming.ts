@@ -26,9 +26,13 @@ export function targetName(
   const named = as?.repository ?? fill(template, reference);
   const repository = prefix === "" ? named : `${prefix}/${named}`;
   if (!isRepository(repository)) {
-    throw new AppError("USAGE", `Cannot name ${reference.repository} in the target: ${JSON.stringify(repository)} is not a repository name`, {
-      hint: "the placeholders of --name are {registry} and {repository}; all else must be lower case",
-    });
+    throw new AppError(
+      "USAGE",
+      `Cannot name ${reference.repository} in the target: ${JSON.stringify(repository)} is not a repository name`,
+      {
+        hint: "the placeholders of --name are {registry} and {repository}; all else must be lower case",
+      },
+    );
   }
   const tag = as?.tag ?? reference.tag;
   return { repository, ...(tag === undefined ? {} : { tag }) };
@@ -38,16 +42,26 @@ export function targetName(
  * Finds images that would land on one name although they are not the same. Throws CONFLICT that names them; two
  * entries of the same digest are no conflict.
  */
-export function refuseCollisions(images: readonly { readonly source: string; readonly target: TargetName; readonly root: { readonly digest: string } }[]): void {
+export function refuseCollisions(
+  images: readonly {
+    readonly source: string;
+    readonly target: TargetName;
+    readonly root: { readonly digest: string };
+  }[],
+): void {
   const taken = new Map<string, { source: string; digest: string }>();
   for (const { source, target, root } of images) {
     if (target.tag === undefined) continue;
     const name = `${target.repository}:${target.tag}`;
     const other = taken.get(name);
     if (other !== undefined && other.digest !== root.digest) {
-      throw new AppError("CONFLICT", `Cannot put both ${other.source} and ${source} in the target: each would be ${name}`, {
-        hint: "give one of them another name with as: in the list, or keep the hosts with --name '{registry}/{repository}'",
-      });
+      throw new AppError(
+        "CONFLICT",
+        `Cannot put both ${other.source} and ${source} in the target: each would be ${name}`,
+        {
+          hint: "give one of them another name with as: in the list, or keep the hosts with --name '{registry}/{repository}'",
+        },
+      );
     }
     taken.set(name, { source, digest: root.digest });
   }
@@ -57,9 +71,17 @@ function fill(template: string, reference: Reference): string {
   return template.replace(placeholders, (whole, key: string) => {
     if (key === "repository") return reference.repository;
     // A port or an IPv6 address has characters that no repository may have.
-    if (key === "registry") return reference.registry.toLowerCase().replace(/[^a-z0-9.]+/g, "-").replace(/^-|-$/g, "");
-    throw new AppError("USAGE", `Cannot use the name template ${JSON.stringify(template)}: there is no ${whole}`, {
-      hint: "the placeholders are {registry} and {repository}",
-    });
+    if (key === "registry")
+      return reference.registry
+        .toLowerCase()
+        .replace(/[^a-z0-9.]+/g, "-")
+        .replace(/^-|-$/g, "");
+    throw new AppError(
+      "USAGE",
+      `Cannot use the name template ${JSON.stringify(template)}: there is no ${whole}`,
+      {
+        hint: "the placeholders are {registry} and {repository}",
+      },
+    );
   });
 }

@@ -31,7 +31,10 @@ export class RunFailure extends AppError {
     const [first] = errors;
     // One image, one failure: its own code says more than "some failed".
     const code = images.length === 1 && first !== undefined ? first.code : "PARTIAL";
-    super(code, `${failed} of ${images.length} ${images.length === 1 ? "image" : "images"} failed`, { hint: options.hint, cause: first });
+    super(code, `${failed} of ${images.length} ${images.length === 1 ? "image" : "images"} failed`, {
+      hint: options.hint,
+      cause: first,
+    });
     this.images = images;
     this.#exitCode = exitCodeOf(images, errors, options.nothingDone === true);
   }
@@ -59,12 +62,18 @@ export function imageResult(image: PlannedImage, error?: AppError): ImageResult 
     digest: image.root.digest,
     target: tag === undefined ? `${repository}@${image.root.digest}` : `${repository}:${tag}`,
     ...(image.original === undefined ? {} : { original: image.original }),
-    ...(error === undefined ? { status: image.unchanged ? "unchanged" : "done" } : { status: "failed", error: describe(error) }),
+    ...(error === undefined
+      ? { status: image.unchanged ? "unchanged" : "done" }
+      : { status: "failed", error: describe(error) }),
   };
 }
 
 /** Damaged content outweighs all else; then comes whether anything was done at all. */
-function exitCodeOf(images: readonly ImageResult[], errors: readonly AppError[], nothingDone: boolean): number {
+function exitCodeOf(
+  images: readonly ImageResult[],
+  errors: readonly AppError[],
+  nothingDone: boolean,
+): number {
   if (errors.some((error) => error.code === "INTEGRITY")) return exitCodes.integrity;
   if (!nothingDone && images.some((image) => image.status !== "failed")) return exitCodes.partial;
   const codes = new Set(errors.map((error) => error.exitCode));
@@ -72,5 +81,9 @@ function exitCodeOf(images: readonly ImageResult[], errors: readonly AppError[],
 }
 
 function describe(error: AppError): NonNullable<ImageResult["error"]> {
-  return { code: error.code, message: error.message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  };
 }

@@ -3,7 +3,13 @@
  * The plan is plain data: the same object is shown by `mirror plan`, laid out as a bundle, and copied.
  */
 import pLimit from "p-limit";
-import { canMount, type CallOptions, type RawManifest, type Source, type Target } from "../content/content.ts";
+import {
+  canMount,
+  type CallOptions,
+  type RawManifest,
+  type Source,
+  type Target,
+} from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -82,7 +88,10 @@ const resolveConcurrency = 16;
  * Resolves and walks every image. An image that fails is left out of the plan and reported; CONFLICT and USAGE
  * end the whole, since they mean the list as such.
  */
-export async function makePlan(requests: readonly PlanRequest[], options: PlanOptions): Promise<{ plan: Plan; failures: readonly PlanFailure[] }> {
+export async function makePlan(
+  requests: readonly PlanRequest[],
+  options: PlanOptions,
+): Promise<{ plan: Plan; failures: readonly PlanFailure[] }> {
   const limit = pLimit(resolveConcurrency);
   const failures: PlanFailure[] = [];
   const interned = new Map<Digest, Descriptor>();
@@ -115,10 +124,19 @@ export function withoutImages(plan: Plan, dropped: ReadonlySet<PlannedImage>): P
   return { ...plan, images, totals: totalsOf(images) };
 }
 
-async function planImage(request: PlanRequest, options: PlanOptions, interned: Map<Digest, Descriptor>): Promise<PlannedImage> {
+async function planImage(
+  request: PlanRequest,
+  options: PlanOptions,
+  interned: Map<Digest, Descriptor>,
+): Promise<PlannedImage> {
   const source = options.source(request);
   const call = { signal: options.signal };
-  const common = { source: request.image, target: request.target, original: request.original, platforms: request.platforms.map(formatPlatform) };
+  const common = {
+    source: request.image,
+    target: request.target,
+    original: request.original,
+    platforms: request.platforms.map(formatPlatform),
+  };
   let raw: RawManifest | undefined;
   if (options.target !== undefined && request.platforms.length === 0) {
     // An unchanged image costs one HEAD at each side and nothing else.
@@ -140,7 +158,12 @@ async function planImage(request: PlanRequest, options: PlanOptions, interned: M
 }
 
 /** True if the target's tag points at this very digest (or, without a tag, if it has the manifest). */
-async function isThere(target: Target & Pick<Source, "resolve">, name: TargetName, root: Descriptor, call: CallOptions): Promise<boolean> {
+async function isThere(
+  target: Target & Pick<Source, "resolve">,
+  name: TargetName,
+  root: Descriptor,
+  call: CallOptions,
+): Promise<boolean> {
   if (name.tag === undefined) return await target.has(root, call);
   try {
     return (await target.resolve(name.tag, call)).digest === root.digest;
@@ -153,8 +176,14 @@ async function isThere(target: Target & Pick<Source, "resolve">, name: TargetNam
 
 function totalsOf(images: readonly PlannedImage[]): Plan["totals"] {
   const sizes = new Map<Digest, number>();
-  for (const { nodes } of images) for (const { descriptor } of nodes) sizes.set(descriptor.digest, descriptor.size);
+  for (const { nodes } of images)
+    for (const { descriptor } of nodes) sizes.set(descriptor.digest, descriptor.size);
   let bytes = 0;
   for (const size of sizes.values()) bytes += size;
-  return { images: images.length, unchanged: images.filter((image) => image.unchanged).length, blobs: sizes.size, bytes };
+  return {
+    images: images.length,
+    unchanged: images.filter((image) => image.unchanged).length,
+    blobs: sizes.size,
+    bytes,
+  };
 }

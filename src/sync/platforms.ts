@@ -19,29 +19,49 @@ const attestedDigest = "vnd.docker.reference.digest";
  * under another digest (a sparse one is refused by most registries). An index that has nothing else stays as it
  * is. Attestations stay with what they attest. Throws NOT_FOUND if none of the wanted platforms is there.
  */
-export function choosePlatforms(raw: RawManifest, parsed: ParsedIndex, wanted: readonly Platform[], image: string): Choice {
+export function choosePlatforms(
+  raw: RawManifest,
+  parsed: ParsedIndex,
+  wanted: readonly Platform[],
+  image: string,
+): Choice {
   const children = parsed.manifests;
-  const runnable = children.filter((child) => child.platform !== undefined && !isUnknownPlatform(child.platform));
+  const runnable = children.filter(
+    (child) => child.platform !== undefined && !isUnknownPlatform(child.platform),
+  );
   // Without platforms there is nothing to choose by: an index of artifacts, for one.
   if (wanted.length === 0 || runnable.length === 0) return { kind: "whole", missing: [] };
-  const matches = (child: Descriptor, want: Platform): boolean => child.platform !== undefined && matchesPlatform(child.platform, want);
+  const matches = (child: Descriptor, want: Platform): boolean =>
+    child.platform !== undefined && matchesPlatform(child.platform, want);
   const chosen = runnable.filter((child) => wanted.some((want) => matches(child, want)));
   const missing = wanted.filter((want) => !runnable.some((child) => matches(child, want)));
-  if (chosen.length === 0) throw noPlatform(image, wanted, runnable.flatMap((child) => child.platform ?? []));
+  if (chosen.length === 0)
+    throw noPlatform(
+      image,
+      wanted,
+      runnable.flatMap((child) => child.platform ?? []),
+    );
   const digests = new Set<string>(chosen.map((child) => child.digest));
-  const stays = (child: Descriptor): boolean => digests.has(child.digest) || digests.has(child.annotations?.[attestedDigest] ?? "");
+  const stays = (child: Descriptor): boolean =>
+    digests.has(child.digest) || digests.has(child.annotations?.[attestedDigest] ?? "");
   if (children.every(stays)) return { kind: "whole", missing };
   const [only] = chosen;
-  if (wanted.length === 1 && chosen.length === 1 && only !== undefined) return { kind: "child", child: only, missing };
+  if (wanted.length === 1 && chosen.length === 1 && only !== undefined)
+    return { kind: "child", child: only, missing };
   return { kind: "rewritten", index: rewrite(raw, children.map(stays)), missing };
 }
 
 /** The error for an image that has none of the wanted platforms. */
 export function noPlatform(image: string, wanted: readonly Platform[], have: readonly Platform[]): AppError {
-  const names = (platforms: readonly Platform[]): string => [...new Set(platforms.map(formatPlatform))].join(", ");
-  return new AppError("NOT_FOUND", `Cannot take ${names(wanted)} of ${image}: it has ${names(have) || "no platforms"}`, {
-    hint: "change its platforms in the list, or leave them out to take every platform",
-  });
+  const names = (platforms: readonly Platform[]): string =>
+    [...new Set(platforms.map(formatPlatform))].join(", ");
+  return new AppError(
+    "NOT_FOUND",
+    `Cannot take ${names(wanted)} of ${image}: it has ${names(have) || "no platforms"}`,
+    {
+      hint: "change its platforms in the list, or leave them out to take every platform",
+    },
+  );
 }
 
 /** The index without some of its children; every other field, known to us or not, stays as it was. */
@@ -49,5 +69,8 @@ function rewrite(raw: RawManifest, stays: readonly boolean[]): RawManifest {
   const document = JSON.parse(Buffer.from(raw.bytes).toString("utf8")) as { manifests: unknown[] };
   const kept = { ...document, manifests: document.manifests.filter((_, at) => stays[at] === true) };
   const bytes = Buffer.from(JSON.stringify(kept));
-  return { bytes, descriptor: { mediaType: raw.descriptor.mediaType, digest: digestOf(bytes), size: bytes.byteLength } };
+  return {
+    bytes,
+    descriptor: { mediaType: raw.descriptor.mediaType, digest: digestOf(bytes), size: bytes.byteLength },
+  };
 }

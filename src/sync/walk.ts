@@ -10,6 +10,7 @@ import { type Parsed, type ParsedManifest, parseManifest } from "../oci/manifest
 import { isForeignLayerType, isImageConfigType, isManifestOrIndexType } from "../oci/media-types.ts";
 import { formatPlatform, matchesPlatform, type Platform } from "../oci/platform.ts";
 import type { Emit } from "./events.ts";
+import { maxConfigBytes, platformOf } from "./config.ts";
 import { choosePlatforms, noPlatform } from "./platforms.ts";
 import type { NodeRole, PlannedNode } from "./plan.ts";
 
@@ -25,8 +26,6 @@ const maxDepth = 8;
 const maxNodes = 20_000;
 /** Children of one index that are fetched at a time. */
 const childConcurrency = 8;
-/** A config larger than this is not read for its platform, in bytes. */
-const maxConfigBytes = 4 * 1024 * 1024;
 
 /**
  * Walks an image from its root. Every manifest on the way is fetched, verified and kept in `manifests`. Throws
@@ -42,17 +41,26 @@ export async function walkImage(
   const nodes = new Map<Digest, PlannedNode>();
   const add = (role: NodeRole, descriptor: Descriptor): void => {
     nodes.set(descriptor.digest, { role, descriptor: intern(descriptor, options.interned, image) });
-    if (nodes.size > maxNodes) throw new AppError("INTEGRITY", `Cannot copy ${image}: it has more than ${maxNodes} parts`);
+    if (nodes.size > maxNodes)
+      throw new AppError("INTEGRITY", `Cannot copy ${image}: it has more than ${maxNodes} parts`);
   };
   const fetchChild = async (child: Descriptor): Promise<RawManifest> => {
-    if (options.manifests.has(child.digest)) return { descriptor: child, bytes: options.manifests.get(child.digest) };
+    if (options.manifests.has(child.digest))
+      return { descriptor: child, bytes: options.manifests.get(child.digest) };
     const raw = await source.manifest(child.digest, { signal: options.signal, mediaType: child.mediaType });
     if (raw.descriptor.size === child.size) return raw;
-    throw new AppError("INTEGRITY", `Cannot verify ${child.digest} of ${image}: it is ${raw.descriptor.size} bytes, and its index says ${child.size}`);
+    throw new AppError(
+      "INTEGRITY",
+      `Cannot verify ${child.digest} of ${image}: it is ${raw.descriptor.size} bytes, and its index says ${child.size}`,
+    );
   };
   const visit = async (raw: RawManifest, depth: number): Promise<void> => {
     if (nodes.has(raw.descriptor.digest)) return;
-    if (depth > maxDepth) throw new AppError("INTEGRITY", `Cannot copy ${image}: its indexes are nested more than ${maxDepth} deep`);
+    if (depth > maxDepth)
+      throw new AppError(
+        "INTEGRITY",
+        `Cannot copy ${image}: its indexes are nested more than ${maxDepth} deep`,
+      );
     options.manifests.put(raw);
     const parsed = parse(raw, image);
     if (parsed.kind === "index") {
@@ -84,9 +92,14 @@ export async function walkImage(
   const chosen = await choose(source, root, request, options);
   await visit(chosen, 0);
   for (const missing of chosen.missing) {
-    options.emit({ type: "warning", message: `${image} is not available for ${formatPlatform(missing)}`, hint: "what it has of the wanted platforms is copied" });
+    options.emit({
+      type: "warning",
+      message: `${image} is not available for ${formatPlatform(missing)}`,
+      hint: "what it has of the wanted platforms is copied",
+    });
   }
-  if (platforms.length > 0 && chosen.descriptor.digest !== root.descriptor.digest) options.manifests.put(chosen);
+  if (platforms.length > 0 && chosen.descriptor.digest !== root.descriptor.digest)
+    options.manifests.put(chosen);
   return { root: bareDescriptor(chosen.descriptor), nodes: [...nodes.values()] };
 }
 
@@ -128,19 +141,6 @@ async function requirePlatform(
   throw noPlatform(request.image, request.platforms, [have]);
 }
 
-function platformOf(config: Buffer): Platform | undefined {
-  let document: unknown;
-  try {
-    document = JSON.parse(config.toString("utf8"));
-  } catch {
-    return undefined;
-  }
-  if (typeof document !== "object" || document === null) return undefined;
-  const { os, architecture, variant } = document as Record<string, unknown>;
-  if (typeof os !== "string" || typeof architecture !== "string") return undefined;
-  return { os, architecture, ...(typeof variant === "string" ? { variant } : {}) };
-}
-
 function parse(raw: RawManifest, image: string): Parsed {
   return parseManifest(raw.bytes, raw.descriptor.mediaType, `${raw.descriptor.digest} of ${image}`);
 }
@@ -153,5 +153,8 @@ function intern(descriptor: Descriptor, interned: Map<Digest, Descriptor>, image
     return bare;
   }
   if (known.size === descriptor.size) return known;
-  throw new AppError("INTEGRITY", `Cannot verify ${descriptor.digest} of ${image}: one manifest says ${known.size} bytes, another ${descriptor.size}`);
+  throw new AppError(
+    "INTEGRITY",
+    `Cannot verify ${descriptor.digest} of ${image}: one manifest says ${known.size} bytes, another ${descriptor.size}`,
+  );
 }

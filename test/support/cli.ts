@@ -111,7 +111,7 @@ export async function startMirror(args: readonly string[], options: RunOptions =
     },
     result,
     kill: (signal) => void child.kill(signal),
-    until: (pattern) => until(child, pattern, () => `${text(out)}\n${text(err)}`),
+    until: (pattern) => until({ child, result }, pattern, () => `${text(out)}\n${text(err)}`),
     [Symbol.asyncDispose]: async () => {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
       await ended;
@@ -120,25 +120,27 @@ export async function startMirror(args: readonly string[], options: RunOptions =
   };
 }
 
-function until(child: RunningMirror["child"], pattern: RegExp, written: () => string): Promise<void> {
+function until(
+  { child, result }: Pick<RunningMirror, "child" | "result">,
+  pattern: RegExp,
+  written: () => string,
+): Promise<void> {
   return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      child.stdout.off("data", look);
+      child.stderr.off("data", look);
+      settle();
+    };
     const look = (): void => {
       if (pattern.test(written())) finish(resolve);
     };
     const end = (): void => {
       finish(() => reject(new Error(`The program ended without ${String(pattern)}:\n${written()}`)));
     };
-    const finish = (settle: () => void): void => {
-      child.stdout.off("data", look);
-      child.stderr.off("data", look);
-      child.off("close", end);
-      settle();
-    };
     child.stdout.on("data", look);
     child.stderr.on("data", look);
-    child.on("close", end);
     look();
-    if (child.exitCode !== null && child.stdout.closed && child.stderr.closed) end();
+    result.then(end, end);
   });
 }
 

@@ -1,0 +1,59 @@
+/** What `ls` and `inspect` are pointed at: a bundle on the disk, a registry, one of its repositories, or an image. */
+import { stat } from "node:fs/promises";
+import { AppError } from "../errors.ts";
+import { isRegistryHost, isRepository, parseReference, type Reference } from "../oci/reference.ts";
+
+export type Place =
+  | { readonly kind: "bundle"; readonly path: string }
+  | { readonly kind: "registry"; readonly host: string }
+  | { readonly kind: "repository"; readonly host: string; readonly repository: string };
+
+/**
+ * Tells what `ls` was given: a file that exists, `HOST[:PORT]`, or `HOST/REPOSITORY`. Throws NOT_FOUND for what
+ * looks like a file and is none, USAGE for what is nothing of these.
+ */
+export async function findPlace(text: string): Promise<Place> {
+  if (await isFile(text)) return { kind: "bundle", path: text };
+  if (looksLikeFile(text)) throw noFile(text);
+  const slash = text.indexOf("/");
+  if (slash < 0 && isRegistryHost(text)) return { kind: "registry", host: text };
+  const host = text.slice(0, slash);
+  const repository = text.slice(slash + 1).replace(/\/+$/, "");
+  if (slash > 0 && repository === "" && isRegistryHost(host)) return { kind: "registry", host };
+  if (slash > 0 && isRegistryHost(host) && isRepository(repository))
+    return { kind: "repository", host, repository };
+  throw new AppError(
+    "USAGE",
+    `Cannot list ${JSON.stringify(text)}: it is neither a bundle nor a registry nor a repository`,
+    {
+      hint: "write bundle.tar, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
+    },
+  );
+}
+
+/** Tells whether `inspect` was given a bundle or an image of a registry. */
+export async function findImage(
+  text: string,
+): Promise<
+  | { readonly kind: "bundle"; readonly path: string }
+  | { readonly kind: "image"; readonly reference: Reference }
+> {
+  if (await isFile(text)) return { kind: "bundle", path: text };
+  if (looksLikeFile(text)) throw noFile(text);
+  return { kind: "image", reference: parseReference(text) };
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+}
+
+function looksLikeFile(text: string): boolean {
+  return /^[./]|\.tar$/.test(text);
+}
+
+function noFile(path: string): AppError {
+  return new AppError("NOT_FOUND", `Cannot read ${path}: there is no such file`, { hint: "check the path" });
+}

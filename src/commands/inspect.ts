@@ -1,0 +1,74 @@
+import { Args } from "@oclif/core";
+import { BundleReader } from "../bundle/reader.ts";
+import { imageName } from "../bundle/metadata.ts";
+import { MirrorCommand } from "../cli/base-command.ts";
+import { formatDescription } from "../cli/description.ts";
+import { registryFlags } from "../cli/flags.ts";
+import { findImage } from "../cli/place.ts";
+import { Registries } from "../cli/registries.ts";
+import { Session } from "../cli/session.ts";
+import { AppError } from "../errors.ts";
+import { formatReference, parseReference, tagOrDigest } from "../oci/reference.ts";
+import { describeImage, type ImageDescription } from "../sync/describe.ts";
+
+export default class Inspect extends MirrorCommand {
+  static override summary = "show what an image is made of: platforms, layers, sizes, digests";
+  static override examples = [
+    "<%= config.bin %> <%= command.id %> nginx:1.27-alpine",
+    "<%= config.bin %> <%= command.id %> 10.141.241.175:32000/library/nginx:1.27-alpine",
+    "<%= config.bin %> <%= command.id %> bundle.tar",
+    "<%= config.bin %> <%= command.id %> bundle.tar docker.io/library/nginx:1.27-alpine",
+  ];
+  static override args = {
+    target: Args.string({ required: true, description: "image in a registry, or bundle" }),
+    image: Args.string({ description: "one image of the bundle; all of them if left out" }),
+  };
+  static override flags = { ...registryFlags };
+
+  override async run(): Promise<{ readonly images: readonly ImageDescription[] }> {
+    const { flags, args } = await this.parse(Inspect);
+    using session = new Session({
+      quiet: flags.quiet || this.jsonEnabled(),
+      verb: "inspect",
+      again: this.typed,
+    });
+    const found = await findImage(args.target);
+    const images =
+      found.kind === "bundle"
+        ? await this.#bundle(found.path, args.image)
+        : await this.#registry(found.reference, session, flags);
+    this.log(images.map(formatDescription).join("\n\n"));
+    return { images };
+  }
+
+  async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
+    await using bundle = await BundleReader.open(path);
+    const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
+    const images = bundle.images.filter(
+      (image) => name === undefined || imageName(image) === name || image.source === name,
+    );
+    if (images.length === 0)
+      throw new AppError("NOT_FOUND", `Cannot find ${wanted ?? "an image"} in ${path}`, {
+        hint: `mirror ls ${path} shows what is in it`,
+      });
+    const described: ImageDescription[] = [];
+    for (const image of images)
+      described.push(await describeImage(bundle, image.root.digest, imageName(image)));
+    return described;
+  }
+
+  async #registry(
+    reference: ReturnType<typeof parseReference>,
+    session: Session,
+    flags: ConstructorParameters<typeof Registries>[0],
+  ): Promise<readonly ImageDescription[]> {
+    await using registries = new Registries(flags, new Map(), session.emit);
+    await registries.prepare([reference.registry]);
+    const source = registries.repository(reference.registry, reference.repository);
+    return [
+      await describeImage(source, tagOrDigest(reference), formatReference(reference), {
+        signal: session.signal,
+      }),
+    ];
+  }
+}

@@ -1,0 +1,93 @@
+import { Args } from "@oclif/core";
+import pLimit from "p-limit";
+import { BundleReader } from "../bundle/reader.ts";
+import { imageName } from "../bundle/metadata.ts";
+import { MirrorCommand } from "../cli/base-command.ts";
+import { registryFlags } from "../cli/flags.ts";
+import { findPlace } from "../cli/place.ts";
+import { Registries } from "../cli/registries.ts";
+import { Session } from "../cli/session.ts";
+import { listRepositories, listTags } from "../registry/listing.ts";
+import { formatBytes, table } from "../report/format.ts";
+import { describeImage } from "../sync/describe.ts";
+
+/** One line of the listing. */
+interface Listed {
+  readonly image: string;
+  readonly digest?: string;
+  readonly platforms?: readonly string[];
+  readonly size?: number;
+}
+
+export default class Ls extends MirrorCommand {
+  static override summary = "list the images of a bundle, a registry or a repository";
+  static override description =
+    `A bundle gives a table with digests, platforms and sizes. A registry or a repository gives one reference a line, which is an image list as it stands: mirror ls HOST | mirror pull -f - --to bundle.tar`;
+  static override examples = [
+    "<%= config.bin %> <%= command.id %> bundle.tar",
+    "<%= config.bin %> <%= command.id %> 10.141.241.175:32000",
+    "<%= config.bin %> <%= command.id %> registry.internal:5000/library/nginx",
+  ];
+  static override args = {
+    place: Args.string({ required: true, description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY" }),
+  };
+  static override flags = { ...registryFlags };
+
+  override async run(): Promise<{ readonly images: readonly Listed[] }> {
+    const { flags, args } = await this.parse(Ls);
+    using session = new Session({
+      quiet: flags.quiet || this.jsonEnabled(),
+      verb: "list",
+      again: this.typed,
+    });
+    const place = await findPlace(args.place);
+    if (place.kind === "bundle") return { images: await this.#bundle(place.path) };
+    await using registries = new Registries(flags, new Map(), session.emit);
+    await registries.prepare([place.host]);
+    const client = registries.client(place.host);
+    const repositories =
+      place.kind === "repository" ? [place.repository] : await listRepositories(client, session.signal);
+    const tags = await pLimit(8).map(repositories, async (repository) => {
+      try {
+        return await listTags(client, repository, session.signal);
+      } catch (error) {
+        // A catalog names repositories that are empty or not ours to read: they have nothing to list.
+        if (place.kind === "repository") throw error;
+        session.emit({ type: "warning", message: error instanceof Error ? error.message : String(error) });
+        return [];
+      }
+    });
+    const images = repositories.flatMap((repository, at) =>
+      (tags[at] ?? []).map((tag) => ({ image: `${place.host}/${repository}:${tag}` })),
+    );
+    for (const { image } of images) this.log(image);
+    return { images };
+  }
+
+  async #bundle(path: string): Promise<readonly Listed[]> {
+    await using bundle = await BundleReader.open(path);
+    const images: Listed[] = [];
+    for (const image of bundle.images) {
+      const name = imageName(image);
+      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name);
+      images.push({
+        image: name,
+        digest,
+        platforms: manifests.flatMap(({ platform }) => platform ?? []),
+        size,
+      });
+    }
+    const rows = images.map(({ image, digest = "", platforms = [], size = 0 }) => [
+      image,
+      digest.slice(0, 19),
+      platforms.join(" "),
+      formatBytes(size),
+    ]);
+    this.log(
+      table([["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], ...rows], {
+        align: ["left", "left", "left", "right"],
+      }),
+    );
+    return images;
+  }
+}

@@ -1,0 +1,58 @@
+import { Args, Flags } from "@oclif/core";
+import { BundleReader } from "../bundle/reader.ts";
+import { MirrorCommand } from "../cli/base-command.ts";
+import { namingFlags, registryFlags } from "../cli/flags.ts";
+import { Registries, type RegistryFlags } from "../cli/registries.ts";
+import { parseRegistryTarget } from "../cli/requests.ts";
+import { Session } from "../cli/session.ts";
+import { formatVerified, verifyBundle, verifyFailure, type VerifyResult } from "../cli/verify-bundle.ts";
+
+export default class Verify extends MirrorCommand {
+  static override summary = "prove every digest of a bundle, and that a registry holds all of it";
+  static override description =
+    `Reads the whole bundle and compares every digest and every reference. With --registry, also asks the registry for every tag, manifest and blob. Ends with exit code 4 if anything is damaged or missing, and names the content and the images that need it.`;
+  static override examples = [
+    "<%= config.bin %> <%= command.id %> bundle.tar",
+    "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
+  ];
+  static override args = {
+    bundle: Args.string({ required: true, description: "bundle that mirror pull wrote" }),
+  };
+  static override flags = {
+    registry: Flags.string({
+      summary: "registry that should hold the bundle",
+      helpValue: "HOST[:PORT][/PREFIX]",
+      env: "MIRROR_REGISTRY",
+    }),
+    ...namingFlags,
+    ...registryFlags,
+  };
+
+  override async run(): Promise<VerifyResult> {
+    const { flags, args } = await this.parse(Verify);
+    const target = flags.registry === undefined ? undefined : parseRegistryTarget(flags.registry);
+    const what = flags.registry === undefined ? args.bundle : `${args.bundle} at ${flags.registry}`;
+    const result = await this.#verify(args.bundle, target, flags);
+    if (!result.ok) throw verifyFailure(result, what);
+    this.log(formatVerified(result, what));
+    return result;
+  }
+
+  async #verify(
+    path: string,
+    target: ReturnType<typeof parseRegistryTarget> | undefined,
+    flags: VerifyFlags,
+  ): Promise<VerifyResult> {
+    using session = new Session({
+      quiet: flags.quiet || this.jsonEnabled(),
+      verb: "verify",
+      again: this.typed,
+    });
+    await using bundle = await BundleReader.open(path);
+    await using registries = new Registries(flags, new Map(), session.emit);
+    if (target !== undefined) await registries.prepare([target.host]);
+    return await verifyBundle(bundle, registries, session, { template: flags.name, target });
+  }
+}
+
+type VerifyFlags = RegistryFlags & { readonly quiet: boolean; readonly name: string | undefined };
