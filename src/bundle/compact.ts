@@ -7,17 +7,31 @@ import { endBytes, paddingOf } from "./tar-header.ts";
 
 const pieceBytes = 4 * 1024 * 1024;
 
+/** Blobs of up to this size may come in another order: they are kept in memory while the others move. Bytes. */
+const maxHeldBytes = 16 * 1024 * 1024;
+
 /**
  * Rewrites the file from one layout to another that has fewer blobs in the same order. Everything moves towards
- * the front, in order, so nothing is overwritten before it has moved, and no second copy is needed.
+ * the front, in order, so nothing is overwritten before it has moved, and no second copy is needed. Small blobs
+ * (manifests, and what was a config of an image that is gone) may have another order.
  */
 export async function compact(file: FileHandle, from: Layout, to: Layout, name: string): Promise<void> {
+  const moves: { readonly old: BlobEntry; readonly entry: BlobEntry; readonly held?: Buffer }[] = [];
+  let reached = 0;
   for (const entry of to.blobs.values()) {
     const old = from.blobs.get(entry.digest);
-    if (old === undefined || old.contentOffset < entry.contentOffset) {
-      throw new AppError("INTERNAL", `${entry.digest} cannot move towards the end of the bundle`);
+    if (old === undefined) throw new AppError("INTERNAL", `${entry.digest} is not in the bundle`);
+    if (old.contentOffset >= reached) {
+      reached = old.contentOffset;
+      moves.push({ old, entry });
+      continue;
     }
-    await move(file, old, entry, name);
+    if (entry.size > maxHeldBytes) throw new AppError("INTERNAL", `${entry.digest} is out of order`);
+    moves.push({ old, entry, held: await readExactly(file, old.contentOffset, entry.size, name) });
+  }
+  for (const { old, entry, held } of moves) {
+    if (held === undefined) await move(file, old, entry, name);
+    else await writeAll(file, [held], entry.contentOffset, name);
     await writeAll(file, [entry.header], entry.headerOffset, name);
     await writeAll(file, [Buffer.alloc(paddingOf(entry.size))], entry.contentOffset + entry.size, name);
   }

@@ -1,14 +1,13 @@
 /** A part of a file as a byte stream, read ahead by one piece. */
 import type { FileHandle } from "node:fs/promises";
-import { readExactly } from "./disk.ts";
+import { readInto } from "./disk.ts";
 
-/** Size of one read in bytes: large enough to be few, small enough for eight streams at a time. */
+/** Size of one read in bytes: large enough to be few, small enough for many streams at a time. */
 const pieceBytes = 512 * 1024;
+/** One piece is lent, the one before may still be in use (ByteStream), and one is being read. */
+const bufferCount = 3;
 
-/**
- * Yields `length` bytes from `position` on. Each piece is a buffer of its own, since who reads may keep it while
- * it is sent. Throws INTEGRITY if the file is shorter, DISK if it cannot be read.
- */
+/** Yields `length` bytes from `position` on. Throws INTEGRITY if the file is shorter, DISK if it cannot be read. */
 export async function* readFileRange(
   file: FileHandle,
   position: number,
@@ -16,19 +15,29 @@ export async function* readFileRange(
   name: string,
 ): AsyncGenerator<Uint8Array, void> {
   const end = position + length;
-  const next = (at: number): Promise<Buffer> | undefined => {
+  const buffers: Buffer[] = [];
+  const next = (at: number, index: number): Promise<Uint8Array> | undefined => {
     if (at >= end) return undefined;
-    const reading = readExactly(file, at, Math.min(pieceBytes, end - at), name);
+    buffers[index] ??= Buffer.allocUnsafeSlow(Math.min(pieceBytes, length));
+    const piece = buffers[index].subarray(0, Math.min(pieceBytes, end - at));
+    const reading = readInto(file, piece, at, name);
     // A failure is met when its turn comes; until then it must not count as unhandled.
     reading.catch(() => undefined);
     return reading;
   };
   let at = position;
-  let reading = next(at);
-  while (reading !== undefined) {
-    const piece = await reading;
-    at += piece.byteLength;
-    reading = next(at);
-    yield piece;
+  let turn = 0;
+  let reading = next(at, turn);
+  try {
+    while (reading !== undefined) {
+      const piece = await reading;
+      at += piece.byteLength;
+      turn = (turn + 1) % bufferCount;
+      reading = next(at, turn);
+      yield piece;
+    }
+  } finally {
+    // Nobody may close the file under a read that is still under way.
+    await reading?.catch(() => undefined);
   }
 }

@@ -107,6 +107,7 @@ export function readMirrorFile(bytes: Buffer): BundleDescription {
   } catch (error) {
     throw damaged(error);
   }
+  if (typeof document !== "object" || document === null) throw damaged();
   const { checksum: _, ...rest } = document as { checksum?: unknown } & Record<string, unknown>;
   const parsed = MirrorFile.safeParse(rest);
   if (!parsed.success && "version" in rest && rest["version"] !== 1 && seal(rest).equals(bytes)) {

@@ -8,7 +8,7 @@ import { basename, dirname } from "node:path";
 import type { BlobSource, ByteStream, PushOptions, Target } from "../content/content.ts";
 import type { Clock } from "../content/retry.ts";
 import { proveContent, resuming, verified } from "../content/verify.ts";
-import { AppError, isAppError } from "../errors.ts";
+import { AppError, isAppError, systemCode } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { compact } from "./compact.ts";
@@ -16,6 +16,7 @@ import { diskError, writeAll } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
 import { Journal, readJournal } from "./journal.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
+import { PositionalOutput } from "./positional-output.ts";
 
 export interface WriterOptions {
   readonly clock: Clock;
@@ -25,9 +26,6 @@ export interface WriterOptions {
   /** A stream broke and goes on where it stopped. */
   readonly onRetry?: ((what: string, attempt: number, delayMs: number, cause: AppError) => void) | undefined;
 }
-
-/** Bytes are gathered to this size before they are written: fewer, larger writes. */
-const gatherBytes = 1024 * 1024;
 
 /** A bundle that is being written. */
 export class BundleWriter implements Target {
@@ -61,7 +59,7 @@ export class BundleWriter implements Target {
    */
   static async open(path: string, layout: Layout, options: WriterOptions): Promise<BundleWriter> {
     const part = partPath(path);
-    await checkTarget(path);
+    await checkBundlePath(path);
     const claimed = await readJournal(journalPath(path), layout.id);
     const resumed = claimed.size > 0 && (await sizeOf(part)) === layout.totalBytes;
     let file: FileHandle | undefined;
@@ -150,33 +148,18 @@ export class BundleWriter implements Target {
   }
 
   async #write(entry: BlobEntry, content: ByteStream, onProgress: PushOptions["onProgress"]): Promise<void> {
-    const name = partPath(this.#path);
-    let gathered: Uint8Array[] = [entry.header];
-    let length = entry.header.byteLength;
-    let position = entry.headerOffset;
+    const output = new PositionalOutput(this.#file, entry.headerOffset, partPath(this.#path));
     let received = 0;
-    let writing: Promise<void> | undefined;
     try {
+      await output.write(entry.header);
       for await (const chunk of content) {
-        gathered.push(chunk);
-        length += chunk.byteLength;
+        await output.write(chunk);
         received += chunk.byteLength;
-        if (length < gatherBytes) continue;
-        // One write is under way while the next bytes are gathered; never more, so that memory stays flat.
-        await writing;
-        writing = writeAll(this.#file, gathered, position, name);
-        // A failure is met at the next await; until then it must not count as unhandled.
-        writing.catch(() => undefined);
-        position += length;
-        gathered = [];
-        length = 0;
         onProgress?.(received);
       }
     } finally {
-      await writing;
+      await output.flush();
     }
-    if (length > 0) await writeAll(this.#file, gathered, position, name);
-    onProgress?.(received);
   }
 }
 
@@ -218,10 +201,15 @@ async function prove(
   return proved;
 }
 
-async function checkTarget(path: string): Promise<void> {
+/** Makes sure that a bundle can get this name: its folder is there, and no folder has the name. Throws NOT_FOUND or DISK. */
+export async function checkBundlePath(path: string): Promise<void> {
   const folder = dirname(path);
   const found = await stat(folder).catch((error: unknown) => {
-    throw diskError(`write ${path}`, error);
+    if (systemCode(error) !== "ENOENT") throw diskError(`write ${path}`, error);
+    throw new AppError("NOT_FOUND", `Cannot write ${path}: there is no folder ${folder}`, {
+      hint: `make it with mkdir -p ${folder}, or check the path`,
+      cause: error,
+    });
   });
   if (!found.isDirectory()) throw new AppError("DISK", `Cannot write ${path}: ${folder} is not a folder`);
   const existing = await stat(path).catch(() => undefined);

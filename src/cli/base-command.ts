@@ -9,7 +9,7 @@ export abstract class MirrorCommand extends Command {
   static override baseFlags = baseFlags;
 
   protected override async catch(error: Error): Promise<void> {
-    const report = reportError(error, process.env);
+    const report = reportError(error, process.env, `${this.config.bin} ${this.id ?? ""}`);
     process.exitCode = report.exitCode;
     if (this.jsonEnabled()) this.logJson(report.json);
     else if (report.text !== "") process.stderr.write(`${report.text}\n`);

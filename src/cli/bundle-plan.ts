@@ -5,7 +5,9 @@ import { type BundleImage, makeMetadata } from "../bundle/metadata.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
 import { parseReference } from "../oci/reference.ts";
+import { maxConfigBytes } from "../sync/config.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
 import type { NodeRole, Plan, PlanRequest } from "../sync/plan.ts";
 
@@ -41,19 +43,35 @@ export function bundleRequests(
   });
 }
 
+/**
+ * The order of the content follows from the content alone where it is large: without one of the images, all others
+ * keep their order, so that a bundle can be made smaller in place ({@link BundleWriter.shrink}).
+ */
 function contentsOf(plan: Plan): BundleContents {
-  const byRole: Readonly<Record<NodeRole, Map<string, Descriptor>>> = {
+  const byRole: Readonly<Record<NodeRole, Map<Digest, Descriptor>>> = {
     manifest: new Map(),
     config: new Map(),
     layer: new Map(),
   };
   for (const { nodes } of plan.images) {
-    for (const { role, descriptor } of nodes) byRole[role].set(descriptor.digest, descriptor);
+    for (const { role, descriptor } of nodes) {
+      // A huge config is none that anybody would read first.
+      const place = role === "config" && descriptor.size > maxConfigBytes ? "layer" : role;
+      byRole[place].set(descriptor.digest, descriptor);
+    }
   }
   // What is a config here and a layer there has one place only: the first.
   const configs = [...byRole.config.values()].filter(({ digest }) => !byRole.manifest.has(digest));
   const layers = [...byRole.layer.values()].filter(
     ({ digest }) => !byRole.manifest.has(digest) && !byRole.config.has(digest),
   );
-  return { manifests: [...byRole.manifest.values()], configs, layers };
+  return {
+    manifests: [...byRole.manifest.values()],
+    configs: configs.sort(byDigest),
+    layers: layers.sort(byDigest),
+  };
+}
+
+function byDigest(a: Descriptor, b: Descriptor): number {
+  return a.digest < b.digest ? -1 : 1;
 }

@@ -1,4 +1,5 @@
 /** An error as a person reads it, as `--json` prints it, and as an exit code. */
+import { stripVTControlCharacters } from "node:util";
 import { Errors } from "@oclif/core";
 import { AppError, exitCodes, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
@@ -11,9 +12,12 @@ export interface ErrorReport {
   readonly exitCode: number;
 }
 
-/** Turns any thrown value into what to print. With `DEBUG` set, the chain of causes follows, with stacks. */
-export function reportError(thrown: unknown, env: NodeJS.ProcessEnv): ErrorReport {
-  const error = fromOclif(thrown);
+/**
+ * Turns any thrown value into what to print. With `DEBUG` set, the chain of causes follows, with stacks. `command`
+ * is what was called, for the hint that leads to its help: `mirror pull`.
+ */
+export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "mirror"): ErrorReport {
+  const error = fromOclif(thrown, command);
   const debug = (env["DEBUG"] ?? "") !== "" ? causes(error) : [];
   return {
     text: [...visible(error), ...debug].join("\n"),
@@ -40,19 +44,34 @@ function visible(error: AppError): readonly string[] {
   return [`Error: ${formatError(error)}`];
 }
 
-/** oclif's parser has messages of its own; all of them are about usage. */
-function fromOclif(thrown: unknown): AppError {
+/** oclif's parser has messages of its own, a heading with lines below it; all of them are about usage. */
+function fromOclif(thrown: unknown, command: string): AppError {
   if (thrown instanceof AppError) return thrown;
-  if (thrown instanceof Errors.CLIError) {
-    const [message = "", ...more] = thrown.message.split("\n").filter((line) => line.trim() !== "");
-    const hint = more.find((line) => !/^See more help/.test(line)) ?? thrown.suggestions?.join(", ");
-    const usage = thrown.oclif.exit === exitCodes.usage;
-    return new AppError(usage ? "USAGE" : "INTERNAL", message, {
-      hint: hint ?? "mirror --help shows the commands and their flags",
-      cause: thrown,
+  if (!(thrown instanceof Errors.CLIError)) return unexpected(thrown);
+  const usage = thrown.oclif.exit === exitCodes.usage;
+  const [heading = "", ...lines] = stripVTControlCharacters(thrown.message)
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("See more help"));
+  return new AppError(usage ? "USAGE" : "INTERNAL", usageMessage(heading, lines), {
+    hint: `${command} --help shows how to write it`,
+    cause: thrown,
+  });
+}
+
+/** The headings say less than what stands below them: `Missing 1 required arg:`, and then its name. */
+function usageMessage(heading: string, lines: readonly string[]): string {
+  if (lines.length === 0) return heading;
+  if (heading.startsWith("Missing")) {
+    // Below the arguments stands a note on flags that take several values, which is not true of ours.
+    const named = lines.flatMap((line) => {
+      const [, name, description] = /^(\w+) {2,}(.+)$/.exec(line) ?? [];
+      return name === undefined ? [] : `${name.toUpperCase()}: ${description ?? ""}`;
     });
+    return `Missing ${named.join("; ")}`;
   }
-  return unexpected(thrown);
+  const said = lines.map((line) => line.replace(/^Missing required flag (?=\w)/, "Missing --")).join("; ");
+  return heading.startsWith("The following error") ? said : `${heading}: ${said}`;
 }
 
 function unexpected(thrown: unknown): AppError {

@@ -3,6 +3,12 @@ import { Flags } from "@oclif/core";
 
 const several = { multiple: true, multipleNonGreedy: true, delimiter: "," } as const;
 
+/**
+ * For every argument: oclif otherwise takes one that is left out from standard input, and with it the list of
+ * `--file -`, or the lines of a shell loop around the command.
+ */
+export const argumentOnly = { ignoreStdin: true } as const;
+
 /** What every command has. */
 export const baseFlags = {
   quiet: Flags.boolean({

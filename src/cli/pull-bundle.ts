@@ -1,17 +1,19 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
 import type { LimitFunction } from "p-limit";
-import { BundleWriter } from "../bundle/writer.ts";
+import { BundleWriter, checkBundlePath } from "../bundle/writer.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
 import type { ImageOutcome } from "../sync/copy.ts";
-import { failedPlans, imageResult, imageResults, RunFailure } from "../sync/outcome.ts";
-import { makePlan, type Plan, type PlanFailure, withoutImages } from "../sync/plan.ts";
+import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
+import { makePlan, type PlanFailure, withoutImages } from "../sync/plan.ts";
 import { layOutPlan } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import type { Session } from "./session.ts";
-import { conclude, registrySources, transfer, type TransferResult } from "./transfer.ts";
+import { conclude, errorsOf, notBegun, registrySources, transfer, type TransferResult } from "./transfer.ts";
+
+const notPulledHint = "nothing was pulled; correct the list, or pull the others with --keep-going";
 
 export interface PullOptions {
   readonly path: string;
@@ -35,6 +37,8 @@ export async function pullBundle(
   session: Session,
   options: PullOptions,
 ): Promise<PullResult> {
+  // Nobody should wait for a thousand images to be resolved to learn of a typing error.
+  await checkBundlePath(options.path);
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
   const { plan, failures } = await makePlan(requests, {
@@ -44,8 +48,8 @@ export async function pullBundle(
     signal: session.signal,
     failFast: options.failFast,
   });
-  if (plan.images.length === 0 || (failures.length > 0 && !options.keepGoing))
-    throw notPulled(plan, failures, session);
+  if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
+    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
   const layout = await layOutPlan(plan, manifests);
   const writer = await BundleWriter.open(options.path, layout, {
     clock: systemClock,
@@ -67,7 +71,8 @@ export async function pullBundle(
     };
     const outcomes = await transfer(plan, ends, session, options.failFast);
     const failed = new Set(outcomes.filter(({ error }) => error !== undefined).map(({ image }) => image));
-    if (failed.size > 0 && (!options.keepGoing || failed.size === outcomes.length))
+    const wanted = options.keepGoing && !options.failFast;
+    if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
       throw unfinished(outcomes, failures, session, options);
     if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
     const bundle = { path: options.path, bytes: await writer.commit() };
@@ -86,21 +91,7 @@ function unfinished(
 ): AppError {
   session.finish();
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
-  const errors = [...outcomes.flatMap(({ error }) => error ?? []), ...failures.map(({ error }) => error)];
+  const errors = errorsOf(outcomes, failures);
   const hint = `there is no ${options.path} yet; run the same command again to go on, or add --keep-going to leave out what fails`;
   return new RunFailure(images, errors, { hint, nothingDone: true });
-}
-
-function notPulled(plan: Plan, failures: readonly PlanFailure[], session: Session): AppError {
-  session.finish();
-  const images = [...plan.images.map((image) => imageResult(image)), ...failedPlans(failures)];
-  const hint =
-    plan.images.length === 0
-      ? undefined
-      : "nothing was pulled; correct the list, or pull the others with --keep-going";
-  return new RunFailure(
-    images,
-    failures.map(({ error }) => error),
-    { hint, nothingDone: true },
-  );
 }

@@ -47,11 +47,6 @@ export class Session implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Ends everything that is under way, with an error as the reason. */
-  abort(reason: AppError): void {
-    if (!this.signal.aborted) this.#controller.abort(reason);
-  }
-
   /** Ends the live view with the summary, and gives its figures. */
   finish(headline = ""): Totals {
     const totals = this.#tally.totals();

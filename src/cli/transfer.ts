@@ -5,7 +5,7 @@ import type { ManifestStore } from "../content/manifest-store.ts";
 import type { AppError } from "../errors.ts";
 import { copyPlan, type ImageOutcome } from "../sync/copy.ts";
 import type { Totals } from "../sync/events.ts";
-import { failedPlans, imageResults, type ImageResult, RunFailure } from "../sync/outcome.ts";
+import { failedPlans, imageResult, imageResults, type ImageResult, RunFailure } from "../sync/outcome.ts";
 import type { Plan, PlanFailure, PlannedImage } from "../sync/plan.ts";
 import type { RegistryRepository } from "../registry/repository.ts";
 import type { Registries } from "./registries.ts";
@@ -44,9 +44,7 @@ export async function transfer(
     {
       emit: session.emit,
       signal: session.signal,
-      onFailure: (error: AppError) => {
-        if (failFast) session.abort(error);
-      },
+      failFast,
     },
   );
 }
@@ -59,10 +57,29 @@ export function conclude(
   headline = "",
 ): TransferResult {
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
-  const errors = [...outcomes.flatMap(({ error }) => error ?? []), ...failures.map(({ error }) => error)];
+  const errors = errorsOf(outcomes, failures);
   const totals = session.finish(headline);
-  if (errors.length > 0) throw new RunFailure(images, errors);
-  return { images, totals };
+  if (errors.length === 0) return { images, totals };
+  const done = images.some(({ status }) => status === "done" || status === "unchanged");
+  const hint = "what is done is done: run the same command again for the rest";
+  throw new RunFailure(images, errors, done ? { hint } : {});
+}
+
+/** The failures of a run; images that were given up because of them have none of their own. */
+export function errorsOf(
+  outcomes: readonly ImageOutcome[],
+  failures: readonly PlanFailure[],
+): readonly AppError[] {
+  return [
+    ...outcomes.flatMap(({ error }) => (error === undefined || error.code === "INTERRUPTED" ? [] : error)),
+    ...failures.map(({ error }) => error),
+  ];
+}
+
+/** The failure of a run that ended with its plan. */
+export function notBegun(plan: Plan, failures: readonly PlanFailure[], hint?: string): RunFailure {
+  const images = [...plan.images.map((image) => imageResult(image)), ...failedPlans(failures)];
+  return new RunFailure(images, errorsOf([], failures), { hint, nothingDone: true });
 }
 
 /** Looks up the source repository of each request and planned image. */
@@ -73,9 +90,15 @@ export function registrySources(
   readonly request: (request: { readonly image: string }) => RegistryRepository;
   readonly image: (image: { readonly source: string }) => RegistryRepository;
 } {
-  const byImage = new Map(
-    requests.map(({ image, host, repository }) => [image, registries.repository(host, repository)]),
-  );
+  // One object for each repository, so that images of the same one can be told from those of others.
+  const repositories = new Map<string, RegistryRepository>();
+  const byImage = new Map<string, RegistryRepository>();
+  for (const { image, host, repository } of requests) {
+    const name = `${host}/${repository}`;
+    const found = repositories.get(name) ?? registries.repository(host, repository);
+    repositories.set(name, found);
+    byImage.set(image, found);
+  }
   const find = (image: string): RegistryRepository => {
     const found = byImage.get(image);
     if (found === undefined) throw new Error(`${image} was never asked for`);

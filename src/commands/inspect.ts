@@ -3,7 +3,7 @@ import { BundleReader } from "../bundle/reader.ts";
 import { imageName } from "../bundle/metadata.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { formatDescription } from "../cli/description.ts";
-import { registryFlags } from "../cli/flags.ts";
+import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -20,8 +20,8 @@ export default class Inspect extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar docker.io/library/nginx:1.27-alpine",
   ];
   static override args = {
-    target: Args.string({ required: true, description: "image in a registry, or bundle" }),
-    image: Args.string({ description: "one image of the bundle; all of them if left out" }),
+    target: Args.string({ ...argumentOnly, required: true, description: "image in a registry, or bundle" }),
+    image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };
   static override flags = { ...registryFlags };
 

@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { BundleReader } from "../bundle/reader.ts";
 import { imageName } from "../bundle/metadata.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { registryFlags } from "../cli/flags.ts";
+import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -29,7 +29,11 @@ export default class Ls extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> registry.internal:5000/library/nginx",
   ];
   static override args = {
-    place: Args.string({ required: true, description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY" }),
+    place: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
+    }),
   };
   static override flags = { ...registryFlags };
 

@@ -1,6 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { namingFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
+import { argumentOnly, namingFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
 import { formatPlan, type PlanResult, planResult } from "../cli/plan-result.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
@@ -20,7 +20,7 @@ export default class Plan extends MirrorCommand {
   ];
   static override strict = false;
   static override args = {
-    image: Args.string({ description: "image to plan for, instead of a list (repeatable)" }),
+    image: Args.string({ ...argumentOnly, description: "image to plan for, instead of a list (repeatable)" }),
   };
   static override flags = {
     registry: Flags.string({

@@ -1,6 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { failFastFlag, namingFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
+import { argumentOnly, failFastFlag, namingFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
 import { bundlePath } from "../cli/bundle-path.ts";
 import { pullBundle, type PullResult } from "../cli/pull-bundle.ts";
 import { Registries } from "../cli/registries.ts";
@@ -18,7 +18,7 @@ export default class Pull extends MirrorCommand {
   ];
   static override strict = false;
   static override args = {
-    image: Args.string({ description: "image to pull, instead of a list (repeatable)" }),
+    image: Args.string({ ...argumentOnly, description: "image to pull, instead of a list (repeatable)" }),
   };
   static override flags = {
     to: Flags.string({ required: true, summary: "bundle to write", helpValue: "FILE", env: "MIRROR_TO" }),

@@ -2,7 +2,7 @@ import { Args } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
-import { failFastFlag, namingFlags, registryFlags, targetFlag } from "../cli/flags.ts";
+import { argumentOnly, failFastFlag, namingFlags, registryFlags, targetFlag } from "../cli/flags.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
@@ -18,7 +18,7 @@ export default class Push extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
   static override args = {
-    bundle: Args.string({ required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
   };
   static override flags = { ...targetFlag, ...namingFlags, ...failFastFlag, ...registryFlags };
 

@@ -1,7 +1,14 @@
 import { Args } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
-import { failFastFlag, namingFlags, registryFlags, selectionFlags, targetFlag } from "../cli/flags.ts";
+import {
+  argumentOnly,
+  failFastFlag,
+  namingFlags,
+  registryFlags,
+  selectionFlags,
+  targetFlag,
+} from "../cli/flags.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -17,7 +24,7 @@ export default class Sync extends MirrorCommand {
   ];
   static override strict = false;
   static override args = {
-    image: Args.string({ description: "image to copy, instead of a list (repeatable)" }),
+    image: Args.string({ ...argumentOnly, description: "image to copy, instead of a list (repeatable)" }),
   };
   static override flags = {
     ...targetFlag,

@@ -1,7 +1,7 @@
 import { Args, Flags } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { namingFlags, registryFlags } from "../cli/flags.ts";
+import { argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -16,7 +16,7 @@ export default class Verify extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
   ];
   static override args = {
-    bundle: Args.string({ required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
   };
   static override flags = {
     registry: Flags.string({

@@ -9,30 +9,31 @@ import type { BlobSource, ByteStream } from "./content.ts";
 import { backoffMs, type Clock, maxAttempts } from "./retry.ts";
 
 /**
- * Passes bytes on while it hashes them. The last chunk is held back until size and digest have proved right, so
+ * Passes bytes on while it hashes them. The last chunk is passed on only when size and digest have proved right, so
  * whoever reads to the end holds the content of the descriptor, and whoever forwards it never completes a lie.
  * Throws INTEGRITY with both digests (descriptor.md "Verification").
  */
-export async function* verified(
-  stream: ByteStream,
-  descriptor: Descriptor,
-): AsyncGenerator<Uint8Array, void> {
+export async function* verified(stream: ByteStream, descriptor: Descriptor): AsyncGenerator<Uint8Array, void> {
   const hash = hasherFor(descriptor.digest);
   let seen = 0;
-  let held: Uint8Array | undefined;
+  let proved = false;
+  const prove = (): void => {
+    const found = finishDigest(hash, algorithmOf(descriptor.digest));
+    if (found !== descriptor.digest) throw mismatch(descriptor, `the content has the digest ${found}`);
+    proved = true;
+  };
   for await (const chunk of stream) {
+    if (chunk.byteLength === 0) continue;
     seen += chunk.byteLength;
     if (seen > descriptor.size) {
       throw mismatch(descriptor, `got more than the ${descriptor.size} bytes that its descriptor promises`);
     }
     hash.update(chunk);
-    if (held !== undefined) yield held;
-    held = chunk;
+    if (seen === descriptor.size) prove();
+    yield chunk;
   }
   if (seen !== descriptor.size) throw mismatch(descriptor, `got ${seen} bytes, expected ${descriptor.size}`);
-  const found = finishDigest(hash, algorithmOf(descriptor.digest));
-  if (found !== descriptor.digest) throw mismatch(descriptor, `the content has the digest ${found}`);
-  if (held !== undefined) yield held;
+  if (!proved) prove();
 }
 
 /** Reads small content into memory, verified. Throws INTEGRITY if it is wrong or over `limit` bytes. */
@@ -40,7 +41,8 @@ export async function readAll(stream: ByteStream, descriptor: Descriptor, limit:
   if (descriptor.size > limit)
     throw mismatch(descriptor, `it is ${descriptor.size} bytes, and at most ${limit} are read`);
   const chunks: Uint8Array[] = [];
-  for await (const chunk of verified(stream, descriptor)) chunks.push(chunk);
+  // A chunk is only lent.
+  for await (const chunk of verified(stream, descriptor)) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks);
 }
 
@@ -66,8 +68,10 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
   let offset = 0;
   let attempt = 0;
   for (;;) {
+    // Outside of the retry: a source is patient for itself when it cannot be opened.
+    const stream = await blob.open(offset, options.signal);
     try {
-      for await (const chunk of await blob.open(offset, options.signal)) {
+      for await (const chunk of stream) {
         offset += chunk.byteLength;
         attempt = 0;
         yield chunk;

@@ -1,6 +1,8 @@
 /** The connections to one registry: TLS trust, timeouts, and how many sockets. */
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
-import { Agent, type Dispatcher } from "undici";
+import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { Agent, buildConnector, type Dispatcher } from "undici";
+import { looksLikePlainHttp } from "./errors.ts";
+import type { WireTrust } from "./wire.ts";
 
 export interface TrustOptions {
   /** Further certificates to trust, PEM. */
@@ -16,8 +18,15 @@ const bodyTimeoutMs = 90_000;
 const maxHeaderBytes = 64 * 1024;
 const keepAliveMs = 20_000;
 
-/** An agent of its own for one registry. Ends with `close()` or `destroy()`. */
+/** The trust of a registry for the connections that carry blobs (wires.ts). */
+export function wireTrust(trust: TrustOptions): WireTrust {
+  return { secureContext: () => secureContext(trust.ca ?? []), rejectUnauthorized: trust.insecure !== true };
+}
+
+/** An agent of its own for the small requests to one registry. Ends with `close()` or `destroy()`. */
 export function makeAgent(trust: TrustOptions): Dispatcher {
+  const plain = buildConnector({ timeout: connectTimeoutMs });
+  let secure: buildConnector.connector | undefined;
   return new Agent({
     // HTTP/2 adds stream resets on early answers, and no registry is faster with it.
     allowH2: false,
@@ -25,12 +34,42 @@ export function makeAgent(trust: TrustOptions): Dispatcher {
     keepAliveTimeout: keepAliveMs,
     bodyTimeout: bodyTimeoutMs,
     maxHeaderSize: maxHeaderBytes,
-    connect: {
-      timeout: connectTimeoutMs,
-      secureContext: secureContext(trust.ca ?? []),
-      rejectUnauthorized: trust.insecure !== true,
+    connect: (options, callback) => {
+      if (options.protocol !== "https:") return plain(options, callback);
+      // The system's certificates take a while to read, so that is left until a TLS connection needs them.
+      secure ??= buildConnector({
+        timeout: connectTimeoutMs,
+        secureContext: secureContext(trust.ca ?? []),
+        rejectUnauthorized: trust.insecure !== true,
+      });
+      return secure(options, callback);
     },
   });
+}
+
+/**
+ * True if the port answers a TLS handshake in plain text. Nothing is sent but the handshake, no certificate is
+ * looked at, and every other outcome is false: the real connection will tell what is wrong.
+ */
+export async function speaksPlainHttp(origin: URL): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const host = origin.hostname.replace(/^\[|\]$/g, "");
+  const socket = connectTls({
+    host,
+    port: Number(origin.port || 443),
+    secureContext: createSecureContext({ ca: [] }),
+    rejectUnauthorized: false,
+    timeout: connectTimeoutMs,
+  });
+  socket.once("secureConnect", () => resolve(false));
+  socket.once("timeout", () => resolve(false));
+  socket.on("error", (error) => resolve(looksLikePlainHttp(error)));
+  socket.once("close", () => resolve(false));
+  try {
+    return await promise;
+  } finally {
+    socket.destroy();
+  }
 }
 
 const contexts = new Map<string, SecureContext>();

@@ -2,7 +2,6 @@
  * Who we are to one registry: answers its challenges (Basic, Bearer with tokens), keeps tokens by scope, and lets
  * credentials go nowhere but to the registry and the token service that it names.
  */
-import type { Dispatcher } from "undici";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import type { Clock } from "../content/retry.ts";
@@ -10,10 +9,10 @@ import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credential } from "./credentials.ts";
 import { answerError, printable } from "./errors.ts";
 import { isLocalAddress } from "./host.ts";
-import { type Answer, readText, send, sendFollowing } from "./http.ts";
+import { type Answer, readText, sendFollowing, type Transport } from "./http.ts";
 
 export interface AuthOptions {
-  readonly dispatcher: Dispatcher;
+  readonly transport: Transport;
   /** The registry's name in references; messages use it. */
   readonly registry: string;
   readonly credential: Credential | undefined;
@@ -143,7 +142,7 @@ export class Authenticator {
       });
       const headers = { "content-type": "application/x-www-form-urlencoded" };
       // A POST is never redirected: its body holds the refresh token.
-      answer = await send(this.#options.dispatcher, {
+      answer = await this.#options.transport({
         ...common,
         method: "POST",
         url: realm,
@@ -154,7 +153,7 @@ export class Authenticator {
       if (service !== undefined) realm.searchParams.set("service", service);
       for (const scope of scopes) realm.searchParams.append("scope", scope);
       const authorization = this.#basic();
-      answer = await sendFollowing(this.#options.dispatcher, {
+      answer = await sendFollowing(this.#options.transport, {
         ...common,
         method: "GET",
         url: realm,

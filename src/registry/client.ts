@@ -2,18 +2,30 @@
  * One registry: decides its scheme once, answers its challenges, retries what is safe to retry, and pauses as a
  * whole when it is told to. Repositories and uploads (repository.ts, upload.ts) are built on its `request`.
  */
-import type { Readable } from "node:stream";
 import pLimit, { type LimitFunction } from "p-limit";
 import type { Dispatcher } from "undici";
 import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retry.ts";
 import { AppError, isAppError, systemCode } from "../errors.ts";
-import { makeAgent, type TrustOptions } from "./agent.ts";
+import { makeAgent, speaksPlainHttp, type TrustOptions, wireTrust } from "./agent.ts";
 import { Authenticator } from "./auth.ts";
 import type { Credential } from "./credentials.ts";
 import { answerError, looksLikePlainHttp } from "./errors.ts";
 import { connectHost, isLoopbackHost, isPrivateAddress } from "./host.ts";
-import { type Answer, discard, type Exchange, readText, send, sendFollowing, singleHeader } from "./http.ts";
+import {
+  type Answer,
+  blobTransport,
+  type ContentBody,
+  discard,
+  type Exchange,
+  isContent,
+  readText,
+  requestTransport,
+  sendFollowing,
+  singleHeader,
+  type Transport,
+} from "./http.ts";
 import { UploadManners } from "./manners.ts";
+import { Wires } from "./wires.ts";
 
 export interface ClientOptions extends TrustOptions {
   /** The user said that this registry may be spoken to in plain HTTP, credentials included. */
@@ -39,7 +51,9 @@ export interface RegistryRequest {
   readonly scopes: readonly string[];
   readonly headers?: Readonly<Record<string, string>>;
   /** Bytes can be sent again after a 401 or a broken connection; a stream cannot. */
-  readonly body?: string | Uint8Array | Readable | undefined;
+  readonly body?: string | Uint8Array | ContentBody | undefined;
+  /** The answer's body is a blob: it comes over a connection made for large bodies. */
+  readonly blob?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly headersTimeoutMs?: number;
   /** Statuses that are answers, not failures. */
@@ -66,10 +80,15 @@ export class RegistryClient {
   readonly clock: Clock;
   readonly #options: ClientOptions;
   readonly #dispatcher: Dispatcher;
+  readonly #wires: Wires;
+  readonly #small: Transport;
+  readonly #large: Transport;
   readonly #auth: Authenticator;
   #origin: Promise<URL> | undefined;
   #secure = true;
   #pausedUntilMs = 0;
+  /** A request has used up its tries without any answer: until there is one again, each gets a single try. */
+  #gone = false;
 
   constructor(registry: string, options: ClientOptions = {}) {
     this.registry = registry;
@@ -78,8 +97,11 @@ export class RegistryClient {
     this.limit = pLimit(options.concurrency ?? defaultConcurrency);
     this.manners = new UploadManners(registry, options.chunkBytes);
     this.#dispatcher = makeAgent(options);
+    this.#wires = new Wires(wireTrust(options));
+    this.#small = requestTransport(this.#dispatcher);
+    this.#large = blobTransport(this.#wires);
     this.#auth = new Authenticator({
-      dispatcher: this.#dispatcher,
+      transport: this.#small,
       registry,
       credential: options.credential,
       mayUseCredential: () => this.#secure || options.plainHttp === true,
@@ -116,8 +138,8 @@ export class RegistryClient {
     const url = typeof wanted.path === "string" ? new URL(wanted.path, origin) : wanted.path;
     // Only the registry's own origin gets the credential: an upload session may live on another host.
     const own = url.origin === origin.origin;
-    const replayable =
-      wanted.body === undefined || typeof wanted.body === "string" || wanted.body instanceof Uint8Array;
+    const replayable = !isContent(wanted.body);
+    const transport = wanted.blob === true || isContent(wanted.body) ? this.#large : this.#small;
     let challenged = false;
     for (let attempt = 1; ; attempt += 1) {
       await this.#pause(wanted.signal);
@@ -127,9 +149,8 @@ export class RegistryClient {
       try {
         const exchange = { ...wanted, url, authorization };
         const follow = wanted.method === "GET" || wanted.method === "HEAD";
-        const answer = await (follow
-          ? sendFollowing(this.#dispatcher, exchange)
-          : send(this.#dispatcher, exchange));
+        const answer = await (follow ? sendFollowing(transport, exchange) : transport(exchange));
+        this.#gone = false;
         if (wanted.accept.includes(answer.status)) return answer;
         if (answer.status === 401 && own && !challenged && this.#auth.learn(answer)) {
           discard(answer);
@@ -147,14 +168,17 @@ export class RegistryClient {
         if (!isAppError(error, "NETWORK")) throw error;
         failure = error;
       }
-      if (!replayable || wanted.retry === false || attempt >= maxAttempts || wanted.signal?.aborted === true)
-        throw failure;
+      if (!replayable || wanted.retry === false || wanted.signal?.aborted === true) throw failure;
+      const silent = failure.code === "NETWORK";
+      if (attempt >= maxAttempts && silent) this.#gone = true;
+      if (attempt >= maxAttempts || (silent && this.#gone)) throw failure;
       await this.#wait(wanted, attempt, retryAfterMs, failure);
     }
   }
 
   /** Ends all connections. */
   async close(): Promise<void> {
+    this.#wires.close();
     await this.#dispatcher.destroy();
   }
 
@@ -164,17 +188,13 @@ export class RegistryClient {
       this.#secure = false;
       return await this.#ping(new URL(`http://${host}`), signal);
     }
-    try {
-      return await this.#ping(new URL(`https://${host}`), signal);
-    } catch (error) {
-      const cause = error instanceof AppError ? error.cause : undefined;
-      const trusted = isLoopbackHost(host) || isPrivateAddress(host) || this.#options.listedInsecure === true;
-      if (!looksLikePlainHttp(cause) || !trusted) throw error;
-      this.#secure = false;
-      const origin = await this.#ping(new URL(`http://${host}`), signal);
-      this.#options.onWarning?.(`${this.registry} speaks plain HTTP: nothing that goes there is encrypted`);
-      return origin;
-    }
+    const secure = new URL(`https://${host}`);
+    const trusted = isLoopbackHost(host) || isPrivateAddress(host) || this.#options.listedInsecure === true;
+    if (!trusted || !(await speaksPlainHttp(secure))) return await this.#ping(secure, signal);
+    this.#secure = false;
+    const origin = await this.#ping(new URL(`http://${host}`), signal);
+    this.#options.onWarning?.(`${this.registry} speaks plain HTTP: nothing that goes there is encrypted`);
+    return origin;
   }
 
   /** `GET /v2/` (distribution-spec "Determining Support"): is it a registry, and whom does it let in? */
@@ -183,7 +203,7 @@ export class RegistryClient {
     const url = new URL("/v2/", origin);
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const answer = await sendFollowing(this.#dispatcher, { method: "GET", url, what, signal });
+        const answer = await sendFollowing(this.#small, { method: "GET", url, what, signal });
         return await this.#judgePing(answer, origin, what);
       } catch (error) {
         const passing =

@@ -59,11 +59,14 @@ export async function dockerCredential(
   const keys = registry === "docker.io" ? dockerHubKeys : [registry];
   const auths = Object.entries(config.auths ?? {});
   for (const key of keys) {
-    // The exact key first, then any key that means the same host, as in https://host/v1/.
-    const found =
-      auths.find(([name]) => name === key) ?? auths.find(([name]) => hostOfKey(name) === hostOfKey(key));
-    const credential = found?.[1] == null ? undefined : toCredential(found[1], `${path} (key ${found[0]})`);
-    if (credential !== undefined) return credential;
+    // The exact key first, then any key that means the same host, as in https://host/v1/. An entry that holds
+    // nothing (Docker leaves `{}` behind) means to look on.
+    const exact = auths.filter(([name]) => name === key);
+    const alike = auths.filter(([name]) => name !== key && hostOfKey(name) === hostOfKey(key));
+    for (const [name, entry] of [...exact, ...alike]) {
+      const credential = entry === null ? undefined : toCredential(entry, `${path} (key ${name})`);
+      if (credential !== undefined) return credential;
+    }
   }
   return undefined;
 }

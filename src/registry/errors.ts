@@ -180,7 +180,9 @@ export function networkError(what: string, host: string, cause: unknown): AppErr
   }
   const known = networkReasons[code];
   const text = known?.text ?? (cause instanceof Error ? printable(cause.message) : "the connection failed");
-  return new AppError("NETWORK", `Cannot ${what}: ${host}: ${text}`, {
+  // Storage behind a redirect has another host; the registry's own is in `what` already.
+  const where = what.toLowerCase().includes(host) ? "" : `${host}: `;
+  return new AppError("NETWORK", `Cannot ${what}: ${where}${text}`, {
     hint: known?.hint,
     cause,
     details: { host, ...(code === "" ? {} : { code }) },

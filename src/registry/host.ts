@@ -18,6 +18,11 @@ const linkLocal = new BlockList();
 linkLocal.addSubnet("169.254.0.0", 16, "ipv4");
 linkLocal.addSubnet("fe80::", 10, "ipv6");
 
+/** "This host": systems connect to themselves there. */
+const unspecified = new BlockList();
+unspecified.addSubnet("0.0.0.0", 8, "ipv4");
+unspecified.addAddress("::", "ipv6");
+
 /** The host and port to connect to for a registry name: `docker.io` is `registry-1.docker.io`. */
 export function connectHost(registry: string): string {
   return connectNames[registry] ?? registry;
@@ -31,7 +36,7 @@ export function hostName(host: string): string {
 
 /** True for `localhost`, `*.localhost`, 127.0.0.0/8 and ::1. */
 export function isLoopbackHost(host: string): boolean {
-  const name = hostName(host).toLowerCase();
+  const name = hostName(host).toLowerCase().replace(/\.$/, "");
   return name === "localhost" || name.endsWith(".localhost") || contains(loopback, name);
 }
 
@@ -43,7 +48,7 @@ export function isPrivateAddress(host: string): boolean {
 /** True for an IP literal that only exists on this machine or link: what a remote answer must never lead us to. */
 export function isLocalAddress(host: string): boolean {
   const name = hostName(host);
-  return isLoopbackHost(host) || contains(privateRanges, name) || contains(linkLocal, name);
+  return isLoopbackHost(host) || [privateRanges, linkLocal, unspecified].some((list) => contains(list, name));
 }
 
 function contains(list: BlockList, name: string): boolean {

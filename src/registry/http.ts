@@ -1,26 +1,40 @@
 /** One HTTP exchange: raw bytes, bounded error bodies, and redirects that carry no credential elsewhere. */
-import type { Readable } from "node:stream";
 import { type Dispatcher, request } from "undici";
 import { AppError } from "../errors.ts";
 import type { ByteStream } from "../content/content.ts";
 import { maxErrorBytes, networkError } from "./errors.ts";
 import { isLocalAddress } from "./host.ts";
+import type { Wires } from "./wires.ts";
 
-/** The answer to a request. The body must be read or destroyed, or its connection stays busy. */
+/** The answer to a request. The body must be read or given up, or its connection stays busy. */
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly body: Readable;
+  readonly body: AnswerBody;
   /** The URL that answered, after redirects. */
   readonly url: URL;
 }
+
+/** The bytes of an answer; chunks are lent as those of every ByteStream. */
+export interface AnswerBody extends AsyncIterable<Uint8Array> {
+  destroy(): unknown;
+}
+
+/** Content to send, of exactly `length` bytes. It can be sent once. */
+export interface ContentBody {
+  readonly content: ByteStream;
+  readonly length: number;
+}
+
+/** Sends one request as it is. Throws NETWORK or TLS when no answer comes. */
+export type Transport = (exchange: Exchange) => Promise<Answer>;
 
 export interface Exchange {
   readonly method: "GET" | "HEAD" | "POST" | "PATCH" | "PUT" | "DELETE";
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   readonly authorization?: string | undefined;
-  readonly body?: string | Uint8Array | Readable | undefined;
+  readonly body?: string | Uint8Array | ContentBody | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds until the answer must begin; one minute if left out. */
   readonly headersTimeoutMs?: number;
@@ -30,41 +44,69 @@ export interface Exchange {
 
 const defaultHeadersTimeoutMs = 60_000;
 const maxRedirects = 10;
+const maxDrainBytes = 16 * 1024;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const userAgent = "oci-mirror";
 
-/** Sends one request as it is. Throws NETWORK or TLS when no answer comes. */
-export async function send(dispatcher: Dispatcher, exchange: Exchange): Promise<Answer> {
-  try {
-    const response = await request(exchange.url, {
-      dispatcher,
-      method: exchange.method,
-      headers: {
-        "user-agent": userAgent,
-        // Never let a proxy or server compress: digests are over the raw bytes.
-        "accept-encoding": "identity",
-        ...exchange.headers,
-        ...(exchange.authorization === undefined ? {} : { authorization: exchange.authorization }),
-      },
-      body: exchange.body ?? null,
-      signal: exchange.signal ?? null,
-      headersTimeout: exchange.headersTimeoutMs ?? defaultHeadersTimeoutMs,
-    });
-    return { status: response.statusCode, headers: response.headers, body: response.body, url: exchange.url };
-  } catch (error) {
-    if (exchange.signal?.aborted === true) throw interrupted(exchange, error);
-    throw networkError(exchange.what, exchange.url.host, error);
-  }
+/** Small requests and answers, through undici. */
+export function requestTransport(dispatcher: Dispatcher): Transport {
+  return async (exchange) => {
+    if (isContent(exchange.body)) throw new AppError("INTERNAL", "content goes over a wire");
+    try {
+      const response = await request(exchange.url, {
+        dispatcher,
+        method: exchange.method,
+        headers: headersOf(exchange),
+        body: exchange.body ?? null,
+        signal: exchange.signal ?? null,
+        headersTimeout: exchange.headersTimeoutMs ?? defaultHeadersTimeoutMs,
+      });
+      return { status: response.statusCode, headers: response.headers, body: response.body, url: exchange.url };
+    } catch (error) {
+      throw failure(exchange, error);
+    }
+  };
+}
+
+/** Blobs in either direction, over connections of our own that use their buffers again (wire.ts says why). */
+export function blobTransport(wires: Wires): Transport {
+  return async (exchange) => {
+    const { url, method, body, headersTimeoutMs = defaultHeadersTimeoutMs } = exchange;
+    const sent = isContent(body) ? body : undefined;
+    const length: Record<string, string> = sent === undefined ? {} : { "content-length": `${sent.length}` };
+    try {
+      const headers = { ...headersOf(exchange), ...length };
+      const answer = await wires.send({ method, url, headers, body: sent?.content, headersTimeoutMs }, exchange.signal);
+      return { ...answer, url };
+    } catch (error) {
+      throw failure(exchange, error);
+    }
+  };
+}
+
+function headersOf(exchange: Exchange): Record<string, string> {
+  return {
+    "user-agent": userAgent,
+    // Never let a proxy or server compress: digests are over the raw bytes.
+    "accept-encoding": "identity",
+    ...exchange.headers,
+    ...(exchange.authorization === undefined ? {} : { authorization: exchange.authorization }),
+  };
+}
+
+/** True for a body that can be sent only once. */
+export function isContent(body: Exchange["body"]): body is ContentBody {
+  return typeof body === "object" && "content" in body;
 }
 
 /**
  * Sends a GET or HEAD and follows redirects. Authorization stays at the origin it was made for (port and scheme
  * included), https never leads to http, and no remote host leads to an address of this machine or network.
  */
-export async function sendFollowing(dispatcher: Dispatcher, exchange: Exchange): Promise<Answer> {
+export async function sendFollowing(transport: Transport, exchange: Exchange): Promise<Answer> {
   let hop = exchange;
   for (let hops = 0; ; hops += 1) {
-    const answer = await send(dispatcher, hop);
+    const answer = await transport(hop);
     const location = singleHeader(answer, "location");
     if (!redirectStatuses.has(answer.status) || location === undefined) return answer;
     discard(answer);
@@ -105,12 +147,19 @@ export function redirectTarget(location: string, from: URL, what: string): URL {
   return url;
 }
 
-/** Drops the rest of an answer. Small bodies would be cheaper to read, but some never end. */
+/** Gives up the rest of an answer, and with it the connection, if there is a rest. */
 export function discard(answer: Answer): void {
-  answer.body.on("error", () => {
-    // Destroying it is what fails it; nobody reads it any more.
-  });
-  answer.body.destroy();
+  const body = answer.body;
+  // Destroying it is what fails it; nobody reads it any more.
+  if ("on" in body && typeof body.on === "function") body.on("error", () => undefined);
+  body.destroy();
+}
+
+/** Reads a small body away, so that its connection can serve the next request; gives up a large one. */
+export async function drain(answer: Answer): Promise<void> {
+  const length = Number(singleHeader(answer, "content-length") ?? "0");
+  if (!Number.isFinite(length) || length > maxDrainBytes) return discard(answer);
+  await readText(answer, maxDrainBytes).catch(() => undefined);
 }
 
 /** Reads a body as text, at most `limit` bytes; the rest is dropped. Throws NETWORK if it breaks off. */
@@ -133,7 +182,8 @@ export async function readBytes(answer: Answer, limit: number, over: "cut" | "fa
         `Cannot read an answer of ${answer.url.host}: it is over ${limit} bytes`,
       );
     }
-    chunks.push(chunk);
+    // A chunk is only lent.
+    chunks.push(Buffer.from(chunk));
     if (length > limit) break;
   }
   return Buffer.concat(chunks, Math.min(length, limit));
@@ -145,7 +195,7 @@ export async function* bodyStream(
   what: string,
 ): ByteStream & AsyncGenerator<Uint8Array, void> {
   try {
-    yield* answer.body as AsyncIterable<Uint8Array>;
+    yield* answer.body;
   } catch (error) {
     throw networkError(what, answer.url.host, error);
   }
@@ -157,8 +207,9 @@ export function singleHeader(answer: Answer, name: string): string | undefined {
   return typeof value === "string" ? value : value?.[0];
 }
 
-function interrupted(exchange: Exchange, cause: unknown): AppError {
+function failure(exchange: Exchange, cause: unknown): AppError {
   const reason: unknown = exchange.signal?.reason;
+  if (exchange.signal?.aborted !== true) return networkError(exchange.what, exchange.url.host, cause);
   if (reason instanceof AppError) return reason;
   return new AppError("INTERRUPTED", `Cannot ${exchange.what}: interrupted`, { cause });
 }

@@ -80,7 +80,7 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
       throw new AppError("REGISTRY", `Cannot ${wanted.what}: its pages never end`);
     }
     seen.add(`${at}`);
-    const answer: Answer = await client.request({ ...wanted, path: at, method: "GET", accept: [200, 404] });
+    const answer: Answer = await readPage(client, wanted, at);
     if (answer.status === 404) {
       discard(answer);
       throw new AppError("NOT_FOUND", `Cannot ${wanted.what}: ${client.registry} has no such repository`, {
@@ -89,6 +89,18 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
     }
     yield await readBytes(answer, pageBytes, "fail");
     at = nextPage(answer, wanted.what);
+  }
+}
+
+/** One page, of the registry's own size where it refuses ours: distribution does so beyond `catalog.maxentries`. */
+async function readPage(client: RegistryClient, wanted: PageRequest, at: string | URL): Promise<Answer> {
+  const request = { ...wanted, method: "GET", accept: [200, 404] } as const;
+  try {
+    return await client.request({ ...request, path: at });
+  } catch (error) {
+    const refused = error instanceof RegistryError && error.has("PAGINATION_NUMBER_INVALID");
+    if (!refused || typeof at !== "string") throw error;
+    return await client.request({ ...request, path: at.replace(/\?.*$/, "") });
   }
 }
 

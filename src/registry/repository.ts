@@ -19,8 +19,8 @@ import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { bareMediaType, isManifestOrIndexType, manifestAccept } from "../oci/media-types.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
-import { type Answer, bodyStream, discard, readBytes, singleHeader } from "./http.ts";
-import { discardSmall, hasBlob, sessionLocation, uploadBlob, type UploadPlace } from "./upload.ts";
+import { type Answer, bodyStream, discard, drain, readBytes, singleHeader } from "./http.ts";
+import { hasBlob, sessionLocation, uploadBlob, type UploadPlace } from "./upload.ts";
 
 /** A repository. Cheap to make; all state is in the client. */
 export class RegistryRepository implements Source, Target, Mounter {
@@ -95,6 +95,7 @@ export class RegistryRepository implements Source, Target, Mounter {
       scopes: this.#pull,
       headers: offset === 0 ? {} : { range: `bytes=${offset}-${size - 1}` },
       signal: options.signal,
+      blob: true,
       accept: [200, 206],
     });
     if (offset === 0) return bodyStream(answer, what);
@@ -135,7 +136,7 @@ export class RegistryRepository implements Source, Target, Mounter {
         signal: options.signal,
         accept: [201, 202],
       });
-      discardSmall(answer);
+      await drain(answer);
       if (answer.status === 201) return true;
       // Not mounted: an upload session was opened instead, which nobody will use.
       const cancel = {
@@ -201,7 +202,7 @@ export class RegistryRepository implements Source, Target, Mounter {
       signal: options.signal,
       accept: [200, 404, 405],
     });
-    discardSmall(answer);
+    await drain(answer);
     if (answer.status === 404) return "missing";
     const digest = this.#announced(answer);
     const size = Number(singleHeader(answer, "content-length") ?? Number.NaN);
@@ -229,7 +230,7 @@ export class RegistryRepository implements Source, Target, Mounter {
       signal: options.signal,
       accept: [200, 201, 202, 204],
     });
-    discardSmall(answer);
+    await drain(answer);
     const stored = this.#announced(answer);
     if (
       stored !== undefined &&

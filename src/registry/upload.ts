@@ -4,7 +4,6 @@
  * with a new session, since distribution 2.8 cannot go on after a cut and appends silently what is sent twice.
  * There are never two requests in flight in one session.
  */
-import { Readable } from "node:stream";
 import type { BlobSource, PushOptions } from "../content/content.ts";
 import { backoffMs, maxAttempts } from "../content/retry.ts";
 import { resuming, verified } from "../content/verify.ts";
@@ -12,7 +11,7 @@ import { AppError, isAppError } from "../errors.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
-import { type Answer, discard, singleHeader } from "./http.ts";
+import { type Answer, type ContentBody, discard, drain, singleHeader } from "./http.ts";
 
 /** The repository that the blob goes to. */
 export interface UploadPlace {
@@ -117,7 +116,7 @@ async function openSession(place: UploadPlace, blob: BlobSource, signal?: AbortS
     signal,
     accept: [202],
   });
-  discardSmall(answer);
+  await drain(answer);
   return sessionLocation(answer, place);
 }
 
@@ -161,7 +160,7 @@ async function sendContent(
         headersTimeoutMs: commitTimeoutMs,
         accept: [200, 201, 202, 204],
       });
-      discardSmall(answer);
+      await drain(answer);
       offset += chunkBytes;
       url = sessionLocation(answer, place);
       options.onMoved(url);
@@ -173,14 +172,13 @@ async function sendContent(
       path: withDigest(url, blob),
       headers: {
         ...octets,
-        "content-length": `${rest}`,
         ...(offset === 0 ? {} : { "content-range": `${offset}-${size - 1}` }),
       },
       body: rest === 0 ? "" : pieces.take(rest),
       headersTimeoutMs: commitTimeoutMs,
       accept: [200, 201, 202, 204],
     });
-    discardSmall(closing);
+    await drain(closing);
     options.onProgress?.(size);
   } finally {
     await content.return();
@@ -199,8 +197,8 @@ class Pieces {
     this.#onProgress = onProgress;
   }
 
-  take(length: number): Readable {
-    return Readable.from(this.#next(length), { objectMode: true, highWaterMark: 1 });
+  take(length: number): ContentBody {
+    return { content: this.#next(length), length };
   }
 
   async *#next(length: number): AsyncGenerator<Uint8Array, void> {
@@ -251,7 +249,7 @@ export async function hasBlob(place: UploadPlace, digest: string, signal?: Abort
     signal,
     accept: [200, 404],
   });
-  discardSmall(answer);
+  await drain(answer);
   return answer.status === 200;
 }
 
@@ -285,11 +283,4 @@ function abandon(place: UploadPlace, session: URL): void {
       retry: false,
     })
     .then(discard, () => undefined);
-}
-
-/** Reads an answer's body away so that its connection can serve the next request. */
-export function discardSmall(answer: Answer): void {
-  const length = Number(singleHeader(answer, "content-length") ?? "0");
-  if (Number.isFinite(length) && length < 16 * 1024) answer.body.resume().on("error", () => undefined);
-  else discard(answer);
 }

@@ -6,12 +6,13 @@
 import type { LimitFunction } from "p-limit";
 import { type BlobSource, canMount, type Source, type Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
-import { type AppError, isAppError, toAppError } from "../errors.ts";
+import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import { isIndexType } from "../oci/media-types.ts";
 import type { Emit } from "./events.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
+import { collectTransfers, type Need, type Transfer } from "./transfers.ts";
 
 /** Who meets whom: the two sides of a copy, as the command put them together. */
 export interface CopyEnds {
@@ -29,16 +30,20 @@ export interface CopyEnds {
 export interface CopyOptions {
   readonly emit: Emit;
   readonly signal: AbortSignal;
-  /** Called at the first failure of an image, with the failure. */
-  readonly onFailure?: (error: AppError) => void;
+  /** The first image that fails ends everything that is under way. */
+  readonly failFast?: boolean;
 }
 
+/** What became of an image. One that was given up because another failed has the code INTERRUPTED. */
 export interface ImageOutcome {
   readonly image: PlannedImage;
   readonly error?: AppError;
 }
 
-/** Copies all images of a plan; resolves with what became of each. Throws only for an aborted signal. */
+/**
+ * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws only
+ * for an aborted signal.
+ */
 export async function copyPlan(
   plan: Plan,
   ends: CopyEnds,
@@ -50,44 +55,42 @@ export async function copyPlan(
   return outcomes;
 }
 
-interface Transfer {
-  readonly descriptor: Descriptor;
-  readonly image: PlannedImage;
-  /** One repository for each place that needs the blob, in the order of the plan. */
-  readonly repositories: Map<string, string>;
-}
-
 class Copier {
   readonly #ends: CopyEnds;
   readonly #options: CopyOptions;
   /** What is under way or done, by place and digest. */
   readonly #moves = new Map<string, Promise<void>>();
   readonly #manifests = new Map<string, Promise<void>>();
+  readonly #failed = new Set<PlannedImage>();
+  /** Ends what is under way at the first failure, where that is wanted. */
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
 
   constructor(ends: CopyEnds, options: CopyOptions) {
     this.#ends = ends;
     this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
-    const transfers = collect(images, this.#ends.placeOf);
-    // The largest first, so that no big one is left to run alone at the end.
-    transfers.sort((a, b) => b.descriptor.size - a.descriptor.size);
-    for (const transfer of transfers) this.#start(transfer);
-    return await Promise.all(images.map(async (image) => await this.#finish(image)));
+    for (const transfer of collectTransfers(images, this.#ends.placeOf)) this.#start(transfer);
+    const outcomes = await Promise.all(images.map(async (image) => await this.#finish(image)));
+    // What a failed image has under way would go on writing into what the caller closes.
+    await Promise.allSettled([...this.#moves.values(), ...this.#manifests.values()]);
+    return outcomes;
   }
 
-  #start({ descriptor, image, repositories }: Transfer): void {
+  #start({ descriptor, needs }: Transfer): void {
     let first: { readonly repository: string; readonly moved: Promise<void> } | undefined;
-    for (const [place, repository] of repositories) {
+    for (const need of needs.values()) {
       const moved =
         first === undefined
-          ? this.#limited(image, async () => await this.#move(descriptor, image, repository))
-          : this.#follow(first, descriptor, image, repository);
+          ? this.#limited(need, async () => await this.#move(descriptor, need))
+          : this.#follow(first, descriptor, need);
       // Whoever needs the blob awaits it; if all of them have failed before, nobody does.
       moved.catch(() => undefined);
-      this.#moves.set(keyOf(place, descriptor.digest), moved);
-      first ??= { repository, moved };
+      this.#moves.set(keyOf(need.place, descriptor.digest), moved);
+      first ??= { repository: need.repository, moved };
     }
   }
 
@@ -95,60 +98,71 @@ class Copier {
   async #follow(
     first: { repository: string; moved: Promise<void> },
     descriptor: Descriptor,
-    image: PlannedImage,
-    repository: string,
+    need: Need,
   ): Promise<void> {
     const arrived = await first.moved.then(
       () => true,
       () => false,
     );
-    await this.#limited(image, async () => {
-      const target = this.#ends.target(repository);
+    await this.#limited(need, async () => {
+      const target = this.#ends.target(need.repository);
       if (
         arrived &&
         canMount(target) &&
-        (await target.mount(descriptor, first.repository, { signal: this.#options.signal }))
+        (await target.mount(descriptor, first.repository, { signal: this.#signal }))
       ) {
         this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "mounted" });
         return;
       }
-      await this.#move(descriptor, image, repository);
+      await this.#move(descriptor, need);
     });
   }
 
-  async #move(descriptor: Descriptor, image: PlannedImage, repository: string): Promise<void> {
-    const { emit, signal } = this.#options;
+  async #move(descriptor: Descriptor, { place, repository, images }: Need): Promise<void> {
+    const { emit } = this.#options;
     const target = this.#ends.target(repository);
-    if (await target.has(descriptor, { signal })) {
+    if (await target.has(descriptor, { signal: this.#signal })) {
       emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
       return;
     }
-    const source = this.#ends.source(image);
-    const blob: BlobSource = {
-      descriptor,
-      isManifest: false,
-      open: async (offset, stop) => await source.open(descriptor, { offset, signal: stop ?? signal }),
-    };
-    const key = keyOf(this.#ends.placeOf(repository), descriptor.digest);
+    const key = keyOf(place, descriptor.digest);
     emit({ type: "blob-started", key, name: shortDigest(descriptor.digest), size: descriptor.size });
-    const push = async (): Promise<void> => {
-      await target.push(blob, {
-        signal,
+    const [source, ...others] = [...new Set(images.map((image) => this.#ends.source(image)))];
+    if (source === undefined) throw new AppError("INTERNAL", `nobody has ${descriptor.digest}`);
+    const push = async (from: Source): Promise<void> => {
+      await target.push(this.#blob(descriptor, from), {
+        signal: this.#signal,
         onProgress: (offset) => emit({ type: "blob-progress", key, offset }),
       });
     };
     try {
-      await push().catch(async (error: unknown) => {
+      let pushed = push(source).catch(async (error: unknown) => {
         if (!isAppError(error, "INTEGRITY")) throw error;
         // A bit can flip under way: one clean second try tells that from content that is wrong at its source.
         emit({ type: "retrying", what: `copy ${descriptor.digest}`, attempt: 1, delayMs: 0, cause: error });
-        await push();
+        await push(source);
       });
+      for (const other of others) {
+        // What is missing or damaged in one repository need not be so in another.
+        pushed = pushed.catch(async (error: unknown) => {
+          if (!isAppError(error, "NOT_FOUND", "INTEGRITY", "DENIED", "AUTH")) throw error;
+          await push(other);
+        });
+      }
+      await pushed;
       emit({ type: "blob-finished", key, size: descriptor.size });
     } catch (error) {
       emit({ type: "blob-failed", key, error: toAppError(error) });
       throw error;
     }
+  }
+
+  #blob(descriptor: Descriptor, source: Source): BlobSource {
+    return {
+      descriptor,
+      isManifest: false,
+      open: async (offset, stop) => await source.open(descriptor, { offset, signal: stop ?? this.#signal }),
+    };
   }
 
   async #finish(image: PlannedImage): Promise<ImageOutcome> {
@@ -163,9 +177,11 @@ class Copier {
       });
       return { image };
     } catch (thrown) {
+      this.#failed.add(image);
+      if (this.#signal.aborted) return { image, error: givenUp(image, thrown) };
       const error = toAppError(thrown);
-      if (!this.#options.signal.aborted) emit({ type: "image-failed", image: image.source, error });
-      this.#options.onFailure?.(error);
+      emit({ type: "image-failed", image: image.source, error });
+      if (this.#options.failFast === true) this.#stop.abort(error);
       return { image, error };
     }
   }
@@ -203,7 +219,7 @@ class Copier {
     const stored = this.#pushManifest(
       descriptor,
       async (target, blob) => {
-        await target.push(blob, { signal: this.#options.signal });
+        await target.push(blob, { signal: this.#signal });
       },
       image.target.repository,
     );
@@ -215,7 +231,7 @@ class Copier {
     await this.#pushManifest(
       image.root,
       async (target, blob) => {
-        await target.tag(blob, tag, { signal: this.#options.signal });
+        await target.tag(blob, tag, { signal: this.#signal });
       },
       image.target.repository,
     );
@@ -227,7 +243,7 @@ class Copier {
     repository: string,
   ): Promise<void> {
     await this.#ends.manifestLimit(async () => {
-      this.#options.signal.throwIfAborted();
+      this.#signal.throwIfAborted();
       await push(this.#ends.target(repository), this.#ends.manifests.source(descriptor));
     });
     this.#options.emit({
@@ -238,10 +254,13 @@ class Copier {
   }
 
   /** Runs a transfer inside the limits of both sides, taken in one order everywhere so that none waits in a ring. */
-  async #limited(image: PlannedImage, run: () => Promise<void>): Promise<void> {
-    const distinct = [...new Set(this.#ends.limits(image))];
+  async #limited({ images }: Need, run: () => Promise<void>): Promise<void> {
+    const distinct = [...new Set(images.slice(0, 1).flatMap((image) => this.#ends.limits(image)))];
     const guarded = async (): Promise<void> => {
-      this.#options.signal.throwIfAborted();
+      this.#signal.throwIfAborted();
+      const [image] = images;
+      if (image !== undefined && images.every((needing) => this.#failed.has(needing)))
+        throw givenUp(image, undefined);
       await run();
     };
     const nested = distinct.reduceRight<() => Promise<void>>(
@@ -252,29 +271,15 @@ class Copier {
   }
 }
 
-function collect(images: readonly PlannedImage[], placeOf: CopyEnds["placeOf"]): Transfer[] {
-  const transfers = new Map<Digest, Transfer>();
-  for (const image of images) {
-    const { repository } = image.target;
-    const place = placeOf(repository);
-    for (const { role, descriptor } of image.nodes) {
-      if (role === "manifest") continue;
-      const transfer = transfers.get(descriptor.digest) ?? {
-        descriptor,
-        image,
-        repositories: new Map<string, string>(),
-      };
-      transfers.set(descriptor.digest, transfer);
-      if (!transfer.repositories.has(place)) transfer.repositories.set(place, repository);
-    }
-  }
-  return [...transfers.values()];
-}
-
 function keyOf(place: string, digest: Digest): string {
   return `${place} ${digest}`;
 }
 
 function isIndex(descriptor: Descriptor): boolean {
   return isIndexType(descriptor.mediaType);
+}
+
+/** The error of an image that is not to blame for its end. */
+function givenUp(image: PlannedImage, cause: unknown): AppError {
+  return new AppError("INTERRUPTED", `Stopped copying ${image.source}`, { cause });
 }

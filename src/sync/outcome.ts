@@ -11,7 +11,8 @@ export interface ImageResult {
   readonly target?: string;
   /** The digest at the source, where a choice of platforms made another one. */
   readonly original?: string;
-  readonly status: "done" | "unchanged" | "failed";
+  /** skipped: nothing is wrong with it, but it was not done since another one failed. */
+  readonly status: "done" | "unchanged" | "failed" | "skipped";
   readonly error?: { readonly code: ErrorCode; readonly message: string; readonly hint?: string };
 }
 
@@ -27,6 +28,10 @@ export class RunFailure extends AppError {
   readonly #exitCode: number;
 
   constructor(images: readonly ImageResult[], errors: readonly AppError[], options: RunFailureOptions = {}) {
+    const results: readonly ImageResult[] =
+      options.nothingDone === true
+        ? images.map((image) => (image.status === "failed" ? image : { ...image, status: "skipped" }))
+        : images;
     const failed = images.filter((image) => image.status === "failed").length;
     const [first] = errors;
     // One image, one failure: its own code says more than "some failed".
@@ -35,8 +40,8 @@ export class RunFailure extends AppError {
       hint: options.hint,
       cause: first,
     });
-    this.images = images;
-    this.#exitCode = exitCodeOf(images, errors, options.nothingDone === true);
+    this.images = results;
+    this.#exitCode = exitCodeOf(results, errors);
   }
 
   override get exitCode(): number {
@@ -62,20 +67,19 @@ export function imageResult(image: PlannedImage, error?: AppError): ImageResult 
     digest: image.root.digest,
     target: tag === undefined ? `${repository}@${image.root.digest}` : `${repository}:${tag}`,
     ...(image.original === undefined ? {} : { original: image.original }),
-    ...(error === undefined
-      ? { status: image.unchanged ? "unchanged" : "done" }
-      : { status: "failed", error: describe(error) }),
+    ...outcomeOf(image, error),
   };
 }
 
+function outcomeOf(image: PlannedImage, error: AppError | undefined): Pick<ImageResult, "status" | "error"> {
+  if (error === undefined) return { status: image.unchanged ? "unchanged" : "done" };
+  return error.code === "INTERRUPTED" ? { status: "skipped" } : { status: "failed", error: describe(error) };
+}
+
 /** Damaged content outweighs all else; then comes whether anything was done at all. */
-function exitCodeOf(
-  images: readonly ImageResult[],
-  errors: readonly AppError[],
-  nothingDone: boolean,
-): number {
+function exitCodeOf(images: readonly ImageResult[], errors: readonly AppError[]): number {
   if (errors.some((error) => error.code === "INTEGRITY")) return exitCodes.integrity;
-  if (!nothingDone && images.some((image) => image.status !== "failed")) return exitCodes.partial;
+  if (images.some(({ status }) => status === "done" || status === "unchanged")) return exitCodes.partial;
   const codes = new Set(errors.map((error) => error.exitCode));
   return codes.size === 1 ? (errors[0]?.exitCode ?? exitCodes.failed) : exitCodes.failed;
 }

@@ -11,7 +11,7 @@ import {
   type Target,
 } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
-import { AppError, isAppError, toAppError } from "../errors.ts";
+import { type AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatPlatform, type Platform } from "../oci/platform.ts";
@@ -77,7 +77,7 @@ export interface PlanOptions extends CallOptions {
   readonly target?: ((repository: string) => Target & Pick<Source, "resolve">) | undefined;
   readonly manifests: ManifestStore;
   readonly emit: Emit;
-  /** The first failure ends it all. */
+  /** The first failure ends it all: it is the only one in the result then, and the plan may lack images. */
   readonly failFast?: boolean;
 }
 
@@ -93,26 +93,34 @@ export async function makePlan(
   options: PlanOptions,
 ): Promise<{ plan: Plan; failures: readonly PlanFailure[] }> {
   const limit = pLimit(resolveConcurrency);
+  // Whatever ends the whole also ends the requests that are under way, or they would outlive it.
+  const stop = new AbortController();
+  const signals = options.signal === undefined ? [stop.signal] : [options.signal, stop.signal];
+  const signal = AbortSignal.any(signals);
   const failures: PlanFailure[] = [];
   const interned = new Map<Digest, Descriptor>();
   let done = 0;
+  let defect: AppError | undefined;
   options.emit({ type: "resolving", images: requests.length });
   const planned = await limit.map(requests, async (request) => {
     try {
-      options.signal?.throwIfAborted();
-      return await planImage(request, options, interned);
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      if (options.failFast === true || isAppError(error, "INTERNAL")) throw error;
-      const failure = { image: request.image, place: request.place, error: toAppError(error) };
+      signal.throwIfAborted();
+      return await planImage(request, { ...options, signal }, interned);
+    } catch (thrown) {
+      if (signal.aborted) return undefined;
+      const failure = { image: request.image, place: request.place, error: toAppError(thrown) };
+      if (failure.error.code === "INTERNAL") defect ??= failure.error;
+      else options.emit({ type: "image-failed", image: failure.image, error: failure.error });
       failures.push(failure);
-      options.emit({ type: "image-failed", image: failure.image, error: failure.error });
+      if (options.failFast === true || defect !== undefined) stop.abort(failure.error);
       return undefined;
     } finally {
       done += 1;
       options.emit({ type: "resolved", image: request.image, done, images: requests.length });
     }
   });
+  options.signal?.throwIfAborted();
+  if (defect !== undefined) throw defect;
   const images = planned.filter((image) => image !== undefined);
   refuseCollisions(images);
   return { plan: { version: 1, images, totals: totalsOf(images) }, failures };

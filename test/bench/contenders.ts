@@ -54,7 +54,7 @@ export function mirror(projectRoot: string): Contender {
 
 /**
  * crane: one process for all images, which shares blobs. `push --index` sends the whole layout under one tag; it sets
- * no tag for each image, which is in crane's favour. `copy --all-tags` runs four images at a time.
+ * no tag for each image, which is in crane's favour. `copy --all-tags` runs eight images at a time.
  */
 const crane: Contender = {
   name: "crane",
@@ -66,10 +66,12 @@ tar -cf ${quote(bundle)} -C layout .`,
   push: ({ bundle, target }) => `mkdir layout
 tar -xf ${quote(bundle)} -C layout
 crane push --index layout ${target}:all`,
-  sync: ({ source, target }) => `crane copy --all-tags --jobs 4 ${source} ${target}`,
+  sync: ({ source, target }) => `crane copy --all-tags --jobs 8 ${source} ${target}`,
 };
 
-const skopeoCopy = "skopeo copy --quiet --insecure-policy --preserve-digests --all";
+// docker-registry 2.8 may answer 500 while another process puts the same blob: hence the second tries.
+const skopeoCopy = "skopeo copy --quiet --insecure-policy --preserve-digests --retry-times 3 --all";
+const orasCopy = "oras cp --recursive --no-tty --concurrency 5 --from-plain-http --to-plain-http";
 
 /**
  * skopeo: one image a process, four processes side by side. They cannot share an OCI layout, but its blob folder:
@@ -98,7 +100,9 @@ const oras: Contender = {
   push: ({ target, bundle }) =>
     `oras restore --plain-http --no-tty --concurrency 8 --input ${quote(bundle)} ${target}`,
   sync: ({ source, target, tagsFile }) =>
-    `xargs -a ${quote(tagsFile)} -P 4 -I '{}' oras cp --recursive --no-tty --concurrency 5 --from-plain-http --to-plain-http ${source}:'{}' ${target}:'{}'`,
+    `copy() { ${orasCopy} ${source}:"$1" ${target}:"$1" >/dev/null; }
+export -f copy
+xargs -a ${quote(tagsFile)} -P 4 -I '{}' bash -c 'copy {} || copy {}'`,
 };
 
 /** The peers by name. */

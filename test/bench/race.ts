@@ -38,7 +38,7 @@ async function findFault(
   { code, output }: Measured,
   corpus: Corpus,
 ): Promise<string | undefined> {
-  if (code !== 0) return `exit code ${code}: ${output.trim()}`;
+  if (code !== 0) return `exit code ${code}: ${output.trim().slice(-300)}`;
   if (task === "pull") {
     const size = await stat(context.bundle).then(
       (found) => found.size,

@@ -36,6 +36,23 @@ export async function isStale(): Promise<boolean> {
   return stamp !== (await inputStamp());
 }
 
+/** Puts `fresh` in dist's place and what was there at `former`. Another build may do the same at this moment. */
+async function replaceDist(fresh: string, former: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    if (await exists(dist)) {
+      await rm(former, { recursive: true, force: true });
+      // Gone already if the other build was faster.
+      await rename(dist, former).catch(() => undefined);
+    }
+    try {
+      await rename(fresh, dist);
+      return;
+    } catch (error) {
+      if (attempt === 5) throw error;
+    }
+  }
+}
+
 /**
  * Compiles into a folder of its own and puts it in dist's place by rename, so that a program that starts meanwhile
  * finds a whole dist/.
@@ -57,8 +74,7 @@ export async function compile(): Promise<BuildResult> {
     ]);
     if (!(await exists(fresh))) return { kind: "failed", output };
     if (code === 0) await writeFile(join(fresh, stampName), stamp);
-    if (await exists(dist)) await rename(dist, former);
-    await rename(fresh, dist);
+    await replaceDist(fresh, former);
     return code === 0 ? { kind: "built" } : { kind: "failed", output };
   } finally {
     await rm(fresh, { recursive: true, force: true });

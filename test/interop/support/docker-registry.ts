@@ -37,6 +37,10 @@ export interface DockerRegistryOptions {
   readonly redirect?: { readonly baseUrl: string };
   /** Allows DELETE; default false, as the registry's own. */
   readonly deleteEnabled?: boolean;
+  /** Refuses every write, as during garbage collection; default false. */
+  readonly readOnly?: boolean;
+  /** The most repositories on one page of the catalog, default 1000 as the registry's own. */
+  readonly catalogMaxEntries?: number;
 }
 
 /** A running registry. */
@@ -66,9 +70,10 @@ function configuration(options: DockerRegistryOptions, dir: string, passwords: s
     storage: {
       filesystem: { rootdirectory: dir, maxthreads: 100 },
       delete: { enabled: options.deleteEnabled ?? false },
-      maintenance: { uploadpurging: { enabled: false } },
+      maintenance: { uploadpurging: { enabled: false }, readonly: { enabled: options.readOnly ?? false } },
       // Without the cache every check looks at the files, so a test may change them.
     },
+    catalog: { maxentries: options.catalogMaxEntries ?? 1000 },
     ...(redirect === undefined
       ? {}
       : { middleware: { storage: [{ name: "redirect", options: { baseurl: redirect.baseUrl } }] } }),

@@ -1,0 +1,53 @@
+/** Writes chunks one behind the other at a place in a file: large ones as they are, small ones gathered. */
+import type { FileHandle } from "node:fs/promises";
+import { writeAll } from "./disk.ts";
+
+/** Chunks under this size are gathered: a slow link brings a few kilobytes at a time. Bytes. */
+const largeChunkBytes = 128 * 1024;
+const gatherBytes = 512 * 1024;
+
+/** The output of one stream. One write is under way while the next chunk comes; never more, so memory stays flat. */
+export class PositionalOutput {
+  readonly #file: FileHandle;
+  readonly #name: string;
+  #position: number;
+  #gathered: Uint8Array[] = [];
+  #length = 0;
+  #writing: Promise<void> | undefined;
+
+  /** `position`: where the first byte goes. `name`: what messages call the file. */
+  constructor(file: FileHandle, position: number, name: string) {
+    this.#file = file;
+    this.#position = position;
+    this.#name = name;
+  }
+
+  /**
+   * Takes a chunk, which must stay as it is until the call after the next one resolves (ByteStream promises that).
+   * Throws DISK for this chunk or an earlier one.
+   */
+  async write(chunk: Uint8Array): Promise<void> {
+    const isLarge = chunk.byteLength >= largeChunkBytes;
+    // A chunk is only lent, and a gathered one waits longer than that.
+    this.#gathered.push(isLarge ? chunk : Buffer.from(chunk));
+    this.#length += chunk.byteLength;
+    if (isLarge || this.#length >= gatherBytes) await this.#start();
+  }
+
+  /** Resolves when everything that was taken is written. */
+  async flush(): Promise<void> {
+    await this.#start();
+    await this.#writing;
+  }
+
+  async #start(): Promise<void> {
+    await this.#writing;
+    if (this.#length === 0) return;
+    this.#writing = writeAll(this.#file, this.#gathered, this.#position, this.#name);
+    // A failure is met at the next await; until then it must not count as unhandled.
+    this.#writing.catch(() => undefined);
+    this.#position += this.#length;
+    this.#gathered = [];
+    this.#length = 0;
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * A connection that moves large bodies: HTTP/1.1 over one socket, read into the same two buffers again and
+ * again. undici serves every small request; its streams hand out a new buffer for each 64 KiB, which for blobs
+ * costs half of the processor time and most of the memory of a transfer (figures: ARCHITECTURE.md).
+ */
+import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { connect as connectTls, type SecureContext } from "node:tls";
+import type { ByteStream } from "../content/content.ts";
+import { Framing, type Head, HeadReader } from "./wire-format.ts";
+
+export interface WireTrust {
+  readonly secureContext: () => SecureContext;
+  readonly rejectUnauthorized: boolean;
+}
+
+export interface WireRequest {
+  readonly method: string;
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  /** The body, of exactly as many bytes as the content-length header says. */
+  readonly body?: ByteStream | undefined;
+  /** Milliseconds until the answer must begin once the request is sent. */
+  readonly headersTimeoutMs: number;
+}
+
+export interface WireAnswer extends Head {
+  readonly body: WireBody;
+}
+
+/** The body of an answer; its chunks are lent as those of every ByteStream. */
+export interface WireBody extends AsyncIterable<Uint8Array> {
+  /** Gives up the rest of the body, and the connection if there is a rest. */
+  destroy(): void;
+}
+
+/** One read takes up to this many bytes: few reads on a fast link, and small enough to stay in a core's cache. */
+const readBytes = 512 * 1024;
+const connectTimeoutMs = 15_000;
+const idleTimeoutMs = 90_000;
+
+/** What the owner of a connection is told. */
+export interface WireEvents {
+  /** The exchange has ended, and the connection can serve another one. */
+  readonly onIdle: (wire: Wire) => void;
+  readonly onClose: (wire: Wire) => void;
+}
+
+/** One connection, for one exchange at a time. */
+export class Wire {
+  readonly #socket: Socket;
+  readonly #events: WireEvents;
+  #pending: PromiseWithResolvers<Uint8Array | undefined> | undefined;
+  /** True while it is the other side's turn: only then is silence a fault. */
+  #waits = false;
+  #ended = false;
+  #failure: Error | undefined;
+
+  private constructor(origin: URL, trust: WireTrust, events: WireEvents) {
+    this.#events = events;
+    const host = origin.hostname.replace(/^\[|\]$/g, "");
+    const secure = origin.protocol === "https:";
+    const address = { host, port: Number(origin.port || (secure ? 443 : 80)), onread: this.#reading() };
+    // Types of @types/node lack onread for TLS; Node has it since 12.
+    const tls = { ...address, rejectUnauthorized: trust.rejectUnauthorized, ALPNProtocols: ["http/1.1"] };
+    const server = isIP(host) === 0 ? { servername: host } : {};
+    this.#socket = secure ? connectTls({ ...tls, ...server, secureContext: trust.secureContext() }) : connectTcp(address);
+    this.#socket.setNoDelay(true);
+    this.#socket.on("error", (error) => this.#fail(error));
+    this.#socket.on("end", () => {
+      this.#ended = true;
+      this.#settle(undefined);
+    });
+    this.#socket.on("close", () => this.#fail(coded("UND_ERR_SOCKET", "the connection was closed")));
+    this.#socket.on("timeout", () => {
+      if (this.#waits) this.#fail(coded("UND_ERR_BODY_TIMEOUT", "no data came for too long"));
+    });
+  }
+
+  /** Connects to an origin. Throws what the socket throws. */
+  static async connect(origin: URL, trust: WireTrust, events: WireEvents): Promise<Wire> {
+    const wire = new Wire(origin, trust, events);
+    const ready = Promise.withResolvers<void>();
+    const late = (): void => wire.#fail(coded("UND_ERR_CONNECT_TIMEOUT", "the connection timed out"));
+    const timer = setTimeout(late, connectTimeoutMs);
+    wire.#socket.once(origin.protocol === "https:" ? "secureConnect" : "connect", () => ready.resolve());
+    wire.#socket.once("close", () => ready.reject(wire.#failure ?? coded("UND_ERR_SOCKET", "the connection was closed")));
+    try {
+      await ready.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+    wire.#socket.setTimeout(idleTimeoutMs);
+    return wire;
+  }
+
+  /** False once the connection has ended or failed. */
+  get usable(): boolean {
+    return this.#failure === undefined && !this.#ended;
+  }
+
+  /** Sends a request and its body, and resolves when the answer begins, which may be before all is sent. */
+  async exchange(request: WireRequest): Promise<WireAnswer> {
+    const reader = new HeadReader();
+    const answered = this.#readHead(reader).then((head) => ({ head }));
+    answered.catch(() => undefined);
+    let early = false;
+    try {
+      await this.#write(Buffer.from(headOf(request), "latin1"));
+      for await (const chunk of request.body ?? []) {
+        // Early answers are refusals: there is no use in sending the rest, and often nobody to read it.
+        early = (await Promise.race([this.#write(chunk), answered])) !== undefined;
+        if (early) break;
+      }
+      this.#waits = true;
+      this.#socket.setTimeout(request.headersTimeoutMs);
+      const { head } = await answered;
+      this.#socket.setTimeout(idleTimeoutMs);
+      return { ...head, body: this.#body(request.method, head, reader.rest, !early) };
+    } catch (error) {
+      this.destroy(error);
+      throw error;
+    }
+  }
+
+  /** Ends the connection. Whoever waits for it fails with `reason`. */
+  destroy(reason?: unknown): void {
+    this.#fail(reason instanceof Error ? reason : coded("UND_ERR_SOCKET", "the connection was closed"));
+  }
+
+  #body(method: string, head: Head, rest: Uint8Array, reusable: boolean): WireBody {
+    const framing = new Framing(method, head);
+    let over = false;
+    const finish = (): void => {
+      if (over) return;
+      over = true;
+      this.#waits = false;
+      if (!framing.done || !framing.keepsAlive || !reusable || !this.usable) return this.destroy();
+      this.#events.onIdle(this);
+      // Reading goes on, so that an idle connection notices when the server closes it.
+      this.#socket.resume();
+    };
+    const read = async (): Promise<Uint8Array | undefined> => await this.#read();
+    if (framing.done) finish();
+    return {
+      async *[Symbol.asyncIterator]() {
+        try {
+          for (let chunk: Uint8Array | undefined = rest; !framing.done; chunk = framing.done ? undefined : await read()) {
+            if (chunk === undefined) framing.end();
+            else yield* framing.take(chunk);
+          }
+        } finally {
+          finish();
+        }
+      },
+      destroy: finish,
+    };
+  }
+
+  async #readHead(reader: HeadReader): Promise<Head> {
+    for (;;) {
+      const chunk = await this.#read();
+      if (chunk === undefined) throw coded("UND_ERR_SOCKET", "the connection ended before an answer");
+      const head = reader.take(chunk);
+      if (head !== undefined) return head;
+    }
+  }
+
+  /** The next bytes, valid until the next call; undefined at the end of the connection. */
+  #read(): Promise<Uint8Array | undefined> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#ended) return Promise.resolve(undefined);
+    this.#pending = Promise.withResolvers<Uint8Array | undefined>();
+    this.#socket.resume();
+    return this.#pending.promise;
+  }
+
+  async #write(chunk: Uint8Array): Promise<undefined> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const written = Promise.withResolvers<undefined>();
+    this.#waits = true;
+    this.#socket.write(chunk, (error) => {
+      this.#waits = false;
+      if (error == null) written.resolve(undefined);
+      else written.reject(this.#failure ?? error);
+    });
+    return await written.promise;
+  }
+
+  /** Two buffers in turn for all reads: a chunk stays valid while the next one comes, as ByteStream promises. */
+  #reading(): { buffer: () => Buffer; callback: (length: number, buffer: Uint8Array) => boolean } {
+    let [next, other] = [Buffer.allocUnsafeSlow(readBytes), Buffer.allocUnsafeSlow(readBytes)];
+    return {
+      buffer: () => {
+        [next, other] = [other, next];
+        return next;
+      },
+      callback: (length, buffer) => {
+        this.#settle(buffer.subarray(0, length));
+        // Reading goes on when the next chunk is asked for.
+        return false;
+      },
+    };
+  }
+
+  #settle(chunk: Uint8Array | undefined): void {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending !== undefined) pending.resolve(chunk);
+    // Bytes that nobody asked for: an idle server has nothing to say.
+    else if (chunk !== undefined) this.destroy();
+  }
+
+  #fail(error: Error): void {
+    const first = this.#failure === undefined;
+    this.#failure ??= error;
+    const pending = this.#pending;
+    this.#pending = undefined;
+    pending?.reject(this.#failure);
+    this.#socket.destroy();
+    if (first) this.#events.onClose(this);
+  }
+}
+
+function headOf(request: WireRequest): string {
+  const { method, url, headers } = request;
+  const lines = Object.entries({ host: url.host, ...headers }).map(([name, value]) => {
+    // A token service could try to smuggle a header in.
+    if (/[\r\n\0]/.test(value)) throw coded("UND_ERR_INVALID_ARG", `the value of the header ${name} is not valid`);
+    return `${name}: ${value}\r\n`;
+  });
+  return `${method} ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join("")}\r\n`;
+}
+
+/** An error with undici's code for the same failure, so that both kinds of connection are explained alike. */
+export function coded(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}

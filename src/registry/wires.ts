@@ -1,0 +1,78 @@
+/** The connections for large bodies of one registry: opened on demand, used again while they are warm. */
+import { coded, Wire, type WireAnswer, type WireRequest, type WireTrust } from "./wire.ts";
+
+interface Idle {
+  readonly wire: Wire;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** Servers close idle connections after some seconds; a little before that, we do. Milliseconds. */
+const keepAliveMs = 4_000;
+
+/** A pool of {@link Wire}s by origin. */
+export class Wires {
+  readonly #trust: WireTrust;
+  readonly #idle = new Map<string, Idle[]>();
+  /** All open connections, with what is to do when their exchange is over. */
+  readonly #open = new Map<Wire, () => void>();
+
+  constructor(trust: WireTrust) {
+    this.#trust = trust;
+  }
+
+  /**
+   * Sends a request over a warm connection, or a new one. A warm connection that turns out to be closed is
+   * replaced if nothing of a body had to be sent yet. Throws what the socket throws.
+   */
+  async send(request: WireRequest, signal?: AbortSignal): Promise<WireAnswer> {
+    for (;;) {
+      signal?.throwIfAborted();
+      const warm = this.#take(request.url.origin);
+      const wire = warm ?? (await this.#connect(request.url));
+      const abort = (): void => wire.destroy(signal?.reason);
+      signal?.addEventListener("abort", abort, { once: true });
+      this.#open.set(wire, () => signal?.removeEventListener("abort", abort));
+      try {
+        return await wire.exchange(request);
+      } catch (error) {
+        if (warm === undefined || request.body !== undefined || signal?.aborted === true) throw error;
+      }
+    }
+  }
+
+  /** Ends all connections. */
+  close(): void {
+    for (const { timer } of [...this.#idle.values()].flat()) clearTimeout(timer);
+    this.#idle.clear();
+    for (const wire of [...this.#open.keys()]) wire.destroy(coded("UND_ERR_DESTROYED", "the client is closed"));
+  }
+
+  async #connect(url: URL): Promise<Wire> {
+    const { origin } = url;
+    return await Wire.connect(url, this.#trust, {
+      onIdle: (wire) => {
+        this.#open.get(wire)?.();
+        this.#keep(origin, wire);
+      },
+      onClose: (wire) => {
+        this.#open.get(wire)?.();
+        this.#open.delete(wire);
+      },
+    });
+  }
+
+  #keep(origin: string, wire: Wire): void {
+    const timer = setTimeout(() => wire.destroy(), keepAliveMs);
+    timer.unref();
+    this.#idle.set(origin, [...(this.#idle.get(origin) ?? []), { wire, timer }]);
+  }
+
+  #take(origin: string): Wire | undefined {
+    const list = this.#idle.get(origin) ?? [];
+    for (let last = list.pop(); last !== undefined; last = list.pop()) {
+      clearTimeout(last.timer);
+      if (last.wire.usable) return last.wire;
+    }
+    return undefined;
+  }
+}

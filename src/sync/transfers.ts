@@ -1,0 +1,40 @@
+/** What a plan has to move: every distinct blob once, with all that need it. */
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { PlannedImage } from "./plan.ts";
+
+/** One place that needs a blob. */
+export interface Need {
+  readonly place: string;
+  readonly repository: string;
+  /** The images in this place that need it, in the order of the plan: whatever one source lacks, another may have. */
+  readonly images: PlannedImage[];
+}
+
+/** One blob and everything that needs it. */
+export interface Transfer {
+  readonly descriptor: Descriptor;
+  /** By place, in the order of the plan. */
+  readonly needs: Map<string, Need>;
+}
+
+/** The transfers of all images, the largest first, so that no big one is left to run alone at the end. */
+export function collectTransfers(
+  images: readonly PlannedImage[],
+  placeOf: (repository: string) => string,
+): readonly Transfer[] {
+  const transfers = new Map<Digest, Transfer>();
+  for (const image of images) {
+    const { repository } = image.target;
+    const place = placeOf(repository);
+    for (const { role, descriptor } of image.nodes) {
+      if (role === "manifest") continue;
+      const transfer = transfers.get(descriptor.digest) ?? { descriptor, needs: new Map<string, Need>() };
+      transfers.set(descriptor.digest, transfer);
+      const need = transfer.needs.get(place) ?? { place, repository, images: [] };
+      transfer.needs.set(place, need);
+      need.images.push(image);
+    }
+  }
+  return [...transfers.values()].sort((a, b) => b.descriptor.size - a.descriptor.size);
+}

@@ -1,0 +1,311 @@
+import { describe, expect, test } from "vitest";
+import type { ClientOptions } from "../../src/registry/client.ts";
+import { tokenService } from "../registry/auth.ts";
+import { errorReply, jsonReply } from "../registry/errors.ts";
+import { type RegistryOptions, startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { makeImage, seed } from "../support/images.ts";
+import { blobSource, connectTo, everythingSaid, failureOf, logged, type Watched } from "./support.ts";
+
+const users = { ada: "s3cret:word" };
+const credential = { username: "ada", password: "s3cret:word", origin: "config.json (key x)" };
+const basicHeader = `Basic ${Buffer.from("ada:s3cret:word").toString("base64")}`;
+const image = await makeImage();
+
+async function start(auth: RegistryOptions["auth"]): Promise<TestRegistry> {
+  const registry = await startRegistry(auth === undefined ? {} : { auth });
+  seed(registry, "a/b", "v1", image);
+  seed(registry, "c", "v1", image);
+  return registry;
+}
+const connect = (registry: TestRegistry, options: ClientOptions = {}): Watched =>
+  connectTo(registry, { plainHttp: true, ...options });
+const tokenRequests = (registry: TestRegistry) =>
+  registry.requests.filter(({ origin }) => origin === "token");
+
+describe("Basic", () => {
+  test("is answered with the password, colons and all, and never before it is asked for", async () => {
+    await using registry = await start({ type: "basic", users });
+    await using watched = connect(registry, { credential });
+    expect((await watched.repository("a/b").resolve("v1")).digest).toBe(image.descriptor.digest);
+    const [ping, head] = registry.requests;
+    expect(ping?.headers.authorization).toBeUndefined();
+    expect(head?.headers.authorization).toBe(basicHeader);
+    expect(registry.requests).toHaveLength(2);
+  });
+
+  test("without a password fails at once, with the way out", async () => {
+    await using registry = await start({ type: "basic", users });
+    await using watched = connect(registry);
+    const error = await failureOf(watched.repository("a/b").resolve("v1"));
+    expect(error.code).toBe("AUTH");
+    expect(error.message).toContain(registry.host);
+    expect(error.hint).toContain("docker login");
+    expect(registry.requests).toHaveLength(2);
+  });
+
+  test("with a wrong password fails, names where it came from, and does not show it", async () => {
+    await using registry = await start({ type: "basic", users });
+    await using watched = connect(registry, { credential: { ...credential, password: "wr0ng-word" } });
+    const error = await failureOf(watched.repository("a/b").resolve("v1"));
+    expect(error.code).toBe("AUTH");
+    expect(error.message).toContain("config.json (key x)");
+    expect(everythingSaid(error)).not.toContain("wr0ng-word");
+    expect(registry.count("HEAD", /manifests/)).toBeLessThanOrEqual(2);
+  });
+});
+
+describe("Bearer", () => {
+  test("an anonymous token opens a public repository", async () => {
+    await using registry = await start({ type: "bearer", users, anonymousPull: true });
+    await using watched = connect(registry);
+    expect((await watched.repository("a/b").resolve("v1")).digest).toBe(image.descriptor.digest);
+    const [asked] = tokenRequests(registry);
+    const query = new URLSearchParams(asked?.url.split("?")[1]);
+    expect(asked?.method).toBe("GET");
+    expect(asked?.headers.authorization).toBeUndefined();
+    expect(query.get("service")).toBe(tokenService);
+    expect(query.getAll("scope")).toEqual(["repository:a/b:pull"]);
+  });
+
+  test("a password goes to the token service as Basic, never in the query", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    await watched.repository("a/b").resolve("v1");
+    const [asked] = tokenRequests(registry);
+    expect(asked?.headers.authorization).toBe(basicHeader);
+    expect(decodeURIComponent(asked?.url ?? "")).not.toContain("s3cret");
+    expect(asked?.url).not.toContain("offline_token");
+    const [head] = logged(registry, "HEAD", /manifests/);
+    expect(head?.headers.authorization).toMatch(/^Bearer token-/);
+  });
+
+  test("an identity token is exchanged by POST", async () => {
+    await using registry = await start({ type: "bearer", users, identityTokens: { "refresh-me": "ada" } });
+    await using watched = connect(registry, { credential: { identityToken: "refresh-me", origin: "x" } });
+    expect((await watched.repository("a/b").resolve("v1")).digest).toBe(image.descriptor.digest);
+    const [asked] = tokenRequests(registry);
+    expect(asked?.method).toBe("POST");
+    expect(asked?.url).not.toContain("refresh-me");
+    expect(asked?.headers["content-type"]).toBe("application/x-www-form-urlencoded");
+  });
+
+  test("a ready-made token is sent as it is", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential: { registryToken: "ready-made", origin: "x" } });
+    expect((await failureOf(watched.repository("a/b").resolve("v1"))).code).toBe("AUTH");
+    expect(logged(registry, "HEAD", /manifests/)[0]?.headers.authorization).toBe("Bearer ready-made");
+    expect(tokenRequests(registry)).toEqual([]);
+  });
+
+  test("a refused password is named by its place only", async () => {
+    await using registry = await start({ type: "bearer", users, anonymousPull: true });
+    await using watched = connect(registry, { credential: { ...credential, password: "wr0ng-word" } });
+    const error = await failureOf(watched.repository("a/b").resolve("v1"));
+    expect(error.code).toBe("AUTH");
+    expect(error.message).toContain("config.json (key x)");
+    expect(error.message).toContain("401");
+    expect(everythingSaid(error)).not.toContain("wr0ng-word");
+    // No silent anonymous try with a stale password beside it.
+    expect(tokenRequests(registry)).toHaveLength(1);
+  });
+
+  test("a challenge that comes only with the first real request is answered too", async () => {
+    await using registry = await start({ type: "bearer", users });
+    registry.fault("status", { status: 200, beforeAuth: true, match: { path: /^\/v2\/$/ } });
+    await using watched = connect(registry, { credential });
+    expect((await watched.repository("a/b").resolve("v1")).digest).toBe(image.descriptor.digest);
+    expect(registry.count("HEAD", /manifests/)).toBe(2);
+  });
+
+  test("comes before Basic where both are offered, in whatever order", async () => {
+    await using registry = await start({ type: "bearer", users });
+    registry.customFault("two challenges", {
+      path: /^\/v2\//,
+      transform: (reply) => {
+        const bearer = reply.headers?.["www-authenticate"];
+        if (typeof bearer !== "string") return undefined;
+        return { ...reply, headers: { ...reply.headers, "www-authenticate": ['Basic realm="r"', bearer] } };
+      },
+    });
+    await using watched = connect(registry, { credential });
+    await watched.repository("a/b").resolve("v1");
+    const [head] = logged(registry, "HEAD", /manifests/);
+    expect(head?.headers.authorization).toMatch(/^Bearer /);
+  });
+});
+
+describe("tokens", () => {
+  test("twenty requests at once need one", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    const repository = watched.repository("a/b");
+    await Promise.all(Array.from({ length: 20 }, () => repository.resolve("v1")));
+    expect(tokenRequests(registry)).toHaveLength(1);
+    registry.expireTokens();
+    await Promise.all(Array.from({ length: 20 }, () => repository.resolve("v1")));
+    expect(tokenRequests(registry)).toHaveLength(2);
+  });
+
+  test("belong to a repository", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    for (const name of ["a/b", "c", "a/b", "c"]) await watched.repository(name).resolve("v1");
+    expect(
+      tokenRequests(registry).map(({ url }) => new URLSearchParams(url.split("?")[1]).get("scope")),
+    ).toEqual(["repository:a/b:pull", "repository:c:pull"]);
+  });
+
+  test("are renewed shortly before they end", async () => {
+    await using registry = await start({ type: "bearer", users, tokenSeconds: 300 });
+    await using watched = connect(registry, { credential });
+    const repository = watched.repository("a/b");
+    await repository.resolve("v1");
+    watched.clock.advance(280_000);
+    await repository.resolve("v1");
+    expect(tokenRequests(registry)).toHaveLength(1);
+    watched.clock.advance(15_000);
+    await repository.resolve("v1");
+    expect(tokenRequests(registry)).toHaveLength(2);
+    expect(registry.requests.filter(({ status, path }) => status === 401 && path !== "/v2/")).toEqual([]);
+  });
+
+  test("that end early are renewed after the 401", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    const repository = watched.repository("a/b");
+    await repository.resolve("v1");
+    registry.expireTokens();
+    expect((await repository.resolve("v1")).digest).toBe(image.descriptor.digest);
+    expect(watched.clock.sleeps).toEqual([]);
+  });
+
+  test("that are refused for ever are renewed once", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    const challenge = 'Bearer realm="/token",error="invalid_token"';
+    registry.customFault("no token is good enough", {
+      path: /\/manifests\//,
+      intercept: () => errorReply([{ code: "UNAUTHORIZED" }], { "www-authenticate": challenge }),
+    });
+    registry.customFault(
+      "token service of its own",
+      {
+        path: /^\/token$/,
+        intercept: () => jsonReply(200, { token: "t0ken-of-no-use" }),
+      },
+      { beforeAuth: true },
+    );
+    const error = await failureOf(watched.repository("a/b").manifest("v1"));
+    expect(error.code).toBe("AUTH");
+    expect(everythingSaid(error)).not.toMatch(/t0ken-of-no-use|s3cret/);
+    expect(registry.count("GET", /manifests/)).toBe(2);
+    expect(registry.count("GET", /^\/token/)).toBe(2);
+  });
+
+  test.each([[0], [-1], ["300"], [null], ["soon"], [undefined]])(
+    "live 60 s at least: expires_in %j",
+    async (life) => {
+      await using registry = await start({ type: "bearer", users });
+      registry.customFault("life", {
+        path: /^\/token$/,
+        transform: (reply) => {
+          const { token } = JSON.parse(Buffer.concat(reply.body ?? []).toString()) as { token: string };
+          return jsonReply(200, { access_token: token, expires_in: life });
+        },
+      });
+      await using watched = connect(registry, { credential });
+      const repository = watched.repository("a/b");
+      await repository.resolve("v1");
+      watched.clock.advance(49_000);
+      await repository.resolve("v1");
+      expect(tokenRequests(registry)).toHaveLength(1);
+      watched.clock.advance(12_000);
+      await repository.resolve("v1");
+      expect(tokenRequests(registry)).toHaveLength(life === "300" ? 1 : 2);
+    },
+  );
+
+  test.each([
+    ["{}"],
+    ['{"token":""}'],
+    ['{"token":{}}'],
+    ["[]"],
+    ["<html>log in first</html>"],
+    [`{"pad":"${"x".repeat(10_000_000)}","token":"t"}`],
+  ])("an answer without one fails: %.30s", async (body) => {
+    await using registry = await start({ type: "bearer", users });
+    registry.fault("status", { status: 200, body, match: { path: /^\/token$/ } });
+    await using watched = connect(registry, { credential });
+    const error = await failureOf(watched.repository("a/b").resolve("v1"));
+    expect(error.code).toBe("AUTH");
+    expect(error.message).toContain("no token");
+    expect(everythingSaid(error).length).toBeLessThan(1000);
+  });
+
+  test("a token service that fails for a moment is asked again, when it says so", async () => {
+    await using registry = await start({ type: "bearer", users });
+    registry.fault("rate-limit", { retryAfter: "9", times: 1, match: { path: /^\/token$/ } });
+    registry.fault("status", { status: 502, times: 1, match: { path: /^\/token$/ } });
+    await using watched = connect(registry, { credential });
+    expect((await watched.repository("a/b").resolve("v1")).digest).toBe(image.descriptor.digest);
+    expect(watched.retries).toHaveLength(2);
+    expect(Math.max(...watched.clock.sleeps)).toBeGreaterThanOrEqual(9000);
+  });
+
+  test("what a token service says is not repeated where it quotes the secret", async () => {
+    await using registry = await start({ type: "bearer", users });
+    registry.fault("status", {
+      status: 400,
+      body: "unknown refresh-me-secret",
+      match: { path: /^\/token$/ },
+    });
+    await using watched = connect(registry, {
+      credential: { identityToken: "refresh-me-secret", origin: "x" },
+    });
+    const error = await failureOf(watched.repository("a/b").resolve("v1"));
+    expect(error.message).toContain("400");
+    expect(everythingSaid(error)).not.toContain("refresh-me-secret");
+  });
+});
+
+describe("scopes", () => {
+  test("a token that was given too little is widened once to what the registry demands", async () => {
+    await using registry = await start({ type: "bearer", users });
+    registry.customFault("demands delete as well", {
+      path: /\/manifests\//,
+      intercept: ({ headers }) => {
+        if (wide.has(headers.authorization ?? "")) return undefined;
+        const scope = 'scope="repository:a/b:delete,pull",error="insufficient_scope"';
+        const [token] = tokenRequests(registry);
+        const realm = `http://${token?.headers.host}/token`;
+        return errorReply([{ code: "UNAUTHORIZED" }], {
+          "www-authenticate": `Bearer realm="${realm}",service="${tokenService}",${scope}`,
+        });
+      },
+    });
+    const wide = new Set<string>();
+    registry.customFault("notes wide tokens", {
+      path: /^\/token$/,
+      transform: (reply) => {
+        const asked = registry.requests.at(-1)?.url ?? "";
+        const { token } = JSON.parse(Buffer.concat(reply.body ?? []).toString()) as { token: string };
+        if (decodeURIComponent(asked).includes("repository:a/b:delete,pull")) wide.add(`Bearer ${token}`);
+        return undefined;
+      },
+    });
+    await using watched = connect(registry, { credential });
+    expect((await watched.repository("a/b").resolve("v1")).digest).toBe(image.descriptor.digest);
+    expect(tokenRequests(registry)).toHaveLength(2);
+  });
+
+  test("a right that the user lacks fails, without a loop", async () => {
+    const rights = (): readonly string[] => ["pull"];
+    await using registry = await start({ type: "bearer", users, rights });
+    await using watched = connect(registry, { credential });
+    const manifest = blobSource(image.manifest, { descriptor: image.descriptor, isManifest: true });
+    const error = await failureOf(watched.repository("a/b").tag(manifest, "v2"));
+    expect(error.code).toBe("AUTH");
+    expect(registry.count("PUT", /manifests/)).toBe(2);
+    expect(tokenRequests(registry).length).toBeLessThanOrEqual(2);
+  });
+});
