@@ -52,23 +52,39 @@ export async function writeAll(
 }
 
 /** Reads exactly `length` bytes at a position. Throws INTEGRITY if the file ends before, DISK if it cannot be read. */
-export async function readExactly(file: FileHandle, position: number, length: number, name: string): Promise<Buffer> {
+export async function readExactly(
+  file: FileHandle,
+  position: number,
+  length: number,
+  name: string,
+): Promise<Buffer> {
   const buffer = Buffer.allocUnsafeSlow(length);
   await readInto(file, buffer, position, name);
   return buffer;
 }
 
 /** Fills a buffer from a position, and gives it back. Throws as {@link readExactly}. */
-export async function readInto<T extends Uint8Array>(file: FileHandle, buffer: T, position: number, name: string): Promise<T> {
+export async function readInto<T extends Uint8Array>(
+  file: FileHandle,
+  buffer: T,
+  position: number,
+  name: string,
+): Promise<T> {
   let filled = 0;
   while (filled < buffer.byteLength) {
-    const { bytesRead } = await file.read(buffer, filled, buffer.byteLength - filled, position + filled).catch((error: unknown) => {
-      throw diskError(`read ${name}`, error);
-    });
-    if (bytesRead === 0) {
-      throw new AppError("INTEGRITY", `Cannot read ${name}: it ends at byte ${position + filled}, in the middle of its content`, {
-        hint: "the file is truncated, or changed while it was read: copy it again",
+    const { bytesRead } = await file
+      .read(buffer, filled, buffer.byteLength - filled, position + filled)
+      .catch((error: unknown) => {
+        throw diskError(`read ${name}`, error);
       });
+    if (bytesRead === 0) {
+      throw new AppError(
+        "INTEGRITY",
+        `Cannot read ${name}: it is truncated, there is nothing at byte ${position + filled}`,
+        {
+          hint: "the file is truncated, or changed while it was read: copy it again",
+        },
+      );
     }
     filled += bytesRead;
   }

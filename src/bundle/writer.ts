@@ -230,12 +230,16 @@ async function checkSpace(path: string, needed: number): Promise<void> {
   if (free >= needed) return;
   throw new AppError(
     "DISK",
-    `Cannot write ${basename(path)}: it needs ${needed} bytes, and ${dirname(path)} has ${free} bytes free`,
+    `Cannot write ${basename(path)}: it needs ${mebibytes(needed)}, and ${dirname(path)} has ${mebibytes(free)} free`,
     {
       hint: "make room, or write to another disk",
       details: { neededBytes: needed, freeBytes: free },
     },
   );
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 }
 
 async function removePart(path: string): Promise<void> {

@@ -79,6 +79,8 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
       if (offset >= blob.descriptor.size) return;
       throw new AppError("NETWORK", `the connection ended after ${offset} of ${blob.descriptor.size} bytes`);
     } catch (error) {
+      // The fault came behind the last byte: there is nothing left to ask for.
+      if (isAppError(error, "NETWORK") && offset === blob.descriptor.size && offset > 0) return;
       attempt += 1;
       if (!isAppError(error, "NETWORK") || options.signal?.aborted || attempt >= maxAttempts) throw error;
       const delayMs = backoffMs(attempt, options.clock);

@@ -51,7 +51,8 @@ export function makeAgent(trust: TrustOptions): Dispatcher {
  * True if the port answers a TLS handshake in plain text. Nothing is sent but the handshake, no certificate is
  * looked at, and every other outcome is false: the real connection will tell what is wrong.
  */
-export async function speaksPlainHttp(origin: URL): Promise<boolean> {
+export async function speaksPlainHttp(origin: URL, signal?: AbortSignal): Promise<boolean> {
+  if (signal?.aborted === true) return false;
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const host = origin.hostname.replace(/^\[|\]$/g, "");
   const socket = connectTls({
@@ -65,9 +66,12 @@ export async function speaksPlainHttp(origin: URL): Promise<boolean> {
   socket.once("timeout", () => resolve(false));
   socket.on("error", (error) => resolve(looksLikePlainHttp(error)));
   socket.once("close", () => resolve(false));
+  const abort = (): void => resolve(false);
+  signal?.addEventListener("abort", abort, { once: true });
   try {
     return await promise;
   } finally {
+    signal?.removeEventListener("abort", abort);
     socket.destroy();
   }
 }

@@ -9,7 +9,8 @@ import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credential } from "./credentials.ts";
 import { answerError, printable } from "./errors.ts";
 import { isLocalAddress } from "./host.ts";
-import { type Answer, readText, sendFollowing, type Transport } from "./http.ts";
+import { type Answer, failedAnswer, readText, sendFollowing, type Transport } from "./http.ts";
+import { mergeScopes } from "./scopes.ts";
 
 export interface AuthOptions {
   readonly transport: Transport;
@@ -85,6 +86,24 @@ export class Authenticator {
       if (this.#tokens.get(key) === pending) this.#tokens.delete(key);
     });
     return (await pending).header;
+  }
+
+  /**
+   * The scopes together with those that the last challenge demands (`error="insufficient_scope"`, or names of its
+   * own); undefined if it demands nothing beyond them.
+   */
+  widened(scopes: readonly string[]): readonly string[] | undefined {
+    const demanded = this.#challenge?.challenge.parameters["scope"]?.split(" ").filter(Boolean) ?? [];
+    const merged = mergeScopes([...scopes, ...demanded]);
+    return merged.join(" ") === mergeScopes(scopes).join(" ") ? undefined : merged;
+  }
+
+  /** A text from a server without our secrets in it, should it quote them. */
+  withoutSecrets(text: string, authorization?: string): string {
+    const { password, identityToken, registryToken } = this.#options.credential ?? {};
+    const secrets = [password, identityToken, registryToken, authorization?.replace(/^\w+ /, "")];
+    const known = secrets.flatMap((secret) => (secret ? [secret] : []));
+    return known.reduce((clean, secret) => clean.replaceAll(secret, "***"), text);
   }
 
   /** Forgets the token that was just refused, unless another request has renewed it already. */
@@ -218,7 +237,7 @@ export class Authenticator {
         },
       );
     }
-    return answerError(what, { method: "GET", url: answer.url, status: answer.status, body });
+    return answerError(what, failedAnswer("GET", answer, this.withoutSecrets(body)));
   }
 }
 

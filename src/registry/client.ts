@@ -9,19 +9,19 @@ import { AppError, isAppError, systemCode } from "../errors.ts";
 import { makeAgent, speaksPlainHttp, type TrustOptions, wireTrust } from "./agent.ts";
 import { Authenticator } from "./auth.ts";
 import type { Credential } from "./credentials.ts";
-import { answerError, looksLikePlainHttp } from "./errors.ts";
+import { answerError, looksLikePlainHttp, RegistryError } from "./errors.ts";
 import { connectHost, isLoopbackHost, isPrivateAddress } from "./host.ts";
 import {
   type Answer,
   blobTransport,
   type ContentBody,
   discard,
+  failedAnswer,
   type Exchange,
   isContent,
   readText,
   requestTransport,
   sendFollowing,
-  singleHeader,
   type Transport,
 } from "./http.ts";
 import { UploadManners } from "./manners.ts";
@@ -63,10 +63,6 @@ export interface RegistryRequest {
 }
 
 const defaultConcurrency = 8;
-const retryStatuses: ReadonlySet<number> = new Set([
-  408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524,
-]);
-const maxRetryAfterMs = 120_000;
 /** These mean that the address is wrong rather than that the line is bad: trying again only delays the message. */
 const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "ECONNREFUSED"]);
 
@@ -141,38 +137,41 @@ export class RegistryClient {
     const replayable = !isContent(wanted.body);
     const transport = wanted.blob === true || isContent(wanted.body) ? this.#large : this.#small;
     let challenged = false;
+    let scopes = wanted.scopes;
     for (let attempt = 1; ; attempt += 1) {
       await this.#pause(wanted.signal);
-      const authorization = own ? await this.#auth.header(wanted.scopes, wanted.signal) : undefined;
       let failure: AppError;
-      let retryAfterMs: number | undefined;
       try {
+        const authorization = own ? await this.#auth.header(scopes, wanted.signal) : undefined;
         const exchange = { ...wanted, url, authorization };
         const follow = wanted.method === "GET" || wanted.method === "HEAD";
         const answer = await (follow ? sendFollowing(transport, exchange) : transport(exchange));
         this.#gone = false;
         if (wanted.accept.includes(answer.status)) return answer;
-        if (answer.status === 401 && own && !challenged && this.#auth.learn(answer)) {
+        // A challenge from where a redirect led is not the registry's, and gets nothing of ours.
+        const asked = answer.status === 401 && answer.url.origin === origin.origin;
+        if (asked && !challenged && this.#auth.learn(answer)) {
           discard(answer);
-          await this.#auth.reject(authorization);
+          const widened = this.#auth.widened(scopes);
+          if (widened === undefined) await this.#auth.reject(authorization);
+          scopes = widened ?? scopes;
           challenged = true;
           if (replayable) {
             attempt -= 1;
             continue;
           }
         }
-        failure = await this.#failure(wanted, answer);
-        if (!retryStatuses.has(answer.status)) throw failure;
-        retryAfterMs = this.#retryAfter(answer);
+        throw await this.#failure(wanted, answer, authorization);
       } catch (error) {
-        if (!isAppError(error, "NETWORK")) throw error;
+        if (!isPassing(error)) throw error;
         failure = error;
       }
+      this.#heed(failure);
       if (!replayable || wanted.retry === false || wanted.signal?.aborted === true) throw failure;
       const silent = failure.code === "NETWORK";
       if (attempt >= maxAttempts && silent) this.#gone = true;
       if (attempt >= maxAttempts || (silent && this.#gone)) throw failure;
-      await this.#wait(wanted, attempt, retryAfterMs, failure);
+      await this.#wait(wanted, attempt, failure);
     }
   }
 
@@ -188,9 +187,10 @@ export class RegistryClient {
       this.#secure = false;
       return await this.#ping(new URL(`http://${host}`), signal);
     }
+    this.#secure = true;
     const secure = new URL(`https://${host}`);
     const trusted = isLoopbackHost(host) || isPrivateAddress(host) || this.#options.listedInsecure === true;
-    if (!trusted || !(await speaksPlainHttp(secure))) return await this.#ping(secure, signal);
+    if (!trusted || !(await speaksPlainHttp(secure, signal))) return await this.#ping(secure, signal);
     this.#secure = false;
     const origin = await this.#ping(new URL(`http://${host}`), signal);
     this.#options.onWarning?.(`${this.registry} speaks plain HTTP: nothing that goes there is encrypted`);
@@ -206,19 +206,18 @@ export class RegistryClient {
         const answer = await sendFollowing(this.#small, { method: "GET", url, what, signal });
         return await this.#judgePing(answer, origin, what);
       } catch (error) {
-        const passing =
-          isAppError(error, "NETWORK") &&
-          !hopelessCodes.has(systemCode(error) ?? "") &&
-          !looksLikePlainHttp(error.cause);
-        if (!passing || attempt >= maxAttempts || signal?.aborted === true) throw error;
-        await this.#wait({ what, signal }, attempt, undefined, error);
+        const cause = error instanceof AppError ? error.cause : error;
+        const hopeless = hopelessCodes.has(systemCode(cause) ?? "") || looksLikePlainHttp(cause);
+        if (!isPassing(error) || hopeless || attempt >= maxAttempts || signal?.aborted === true) throw error;
+        this.#heed(error);
+        await this.#wait({ what, signal }, attempt, error);
       }
     }
   }
 
   async #judgePing(answer: Answer, origin: URL, what: string): Promise<URL> {
     if (answer.status === 401) {
-      this.#auth.learn(answer);
+      if (answer.url.origin === origin.origin) this.#auth.learn(answer);
       discard(answer);
       return origin;
     }
@@ -232,9 +231,8 @@ export class RegistryClient {
         hint: `leave out --plain-http ${this.registry}`,
       });
     }
-    if (retryStatuses.has(answer.status)) {
-      throw answerError(what, { method: "GET", url: answer.url, status: answer.status, body });
-    }
+    const error = answerError(what, failedAnswer("GET", answer, body));
+    if (error.passing) throw error;
     throw new AppError(
       "REGISTRY",
       `Cannot ${what}: GET /v2/ answered ${answer.status}, so it does not look like a registry`,
@@ -245,21 +243,13 @@ export class RegistryClient {
     );
   }
 
-  async #failure(wanted: RegistryRequest, answer: Answer): Promise<AppError> {
+  async #failure(wanted: RegistryRequest, answer: Answer, authorization?: string): Promise<AppError> {
     // An answer to HEAD has no body, and one that carries Content-Length all the same would be waited for.
     const body =
       wanted.method === "HEAD" || answer.status === 416 ? "" : await readText(answer).catch(() => "");
     if (body === "") discard(answer);
-    const requestId = ["x-request-id", "x-amzn-requestid", "x-github-request-id"]
-      .map((name) => singleHeader(answer, name))
-      .find(Boolean);
-    const error = answerError(wanted.what, {
-      method: wanted.method,
-      url: answer.url,
-      status: answer.status,
-      body,
-      requestId,
-    });
+    const said = this.#auth.withoutSecrets(body, authorization);
+    const error = answerError(wanted.what, failedAnswer(wanted.method, answer, said));
     const origin = this.#auth.origin;
     if (error.code !== "AUTH" || origin === undefined) return error;
     return new AppError("AUTH", `${error.message} (credentials from ${origin})`, {
@@ -269,31 +259,33 @@ export class RegistryClient {
     });
   }
 
-  /** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), in milliseconds, capped. */
-  #retryAfter(answer: Answer): number | undefined {
-    const value = singleHeader(answer, "retry-after");
-    if (value === undefined) return undefined;
-    const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-    if (Number.isNaN(ms)) return undefined;
-    return Math.min(Math.max(ms, 0), maxRetryAfterMs);
+  /** A registry that says when to come back means all of us, not just the one request. */
+  #heed(failure: AppError): void {
+    const ms = failure instanceof RegistryError ? (failure.retryAfterMs ?? 0) : 0;
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.clock.now() + ms);
   }
 
   async #wait(
     wanted: Pick<RegistryRequest, "what" | "signal">,
     attempt: number,
-    retryAfterMs: number | undefined,
     cause: AppError,
   ): Promise<void> {
-    const delayMs = (retryAfterMs ?? 0) + backoffMs(attempt, this.clock);
-    // A registry that says when to come back means all of us, not just the one request.
-    if (retryAfterMs !== undefined)
-      this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.clock.now() + retryAfterMs);
+    const pauseMs = Math.max(this.#pausedUntilMs - this.clock.now(), 0);
+    const delayMs = pauseMs + backoffMs(attempt, this.clock);
     this.#options.onRetry?.(wanted.what, attempt, delayMs, cause);
     await this.clock.sleep(delayMs, wanted.signal);
   }
 
   async #pause(signal?: AbortSignal): Promise<void> {
-    const leftMs = this.#pausedUntilMs - this.clock.now();
-    if (leftMs > 0) await this.clock.sleep(leftMs, signal);
+    // Others may have been told to stay away longer in the meantime.
+    for (let leftMs = 1; leftMs > 0; ) {
+      leftMs = this.#pausedUntilMs - this.clock.now();
+      if (leftMs > 0) await this.clock.sleep(leftMs, signal);
+    }
   }
+}
+
+/** True for failures that may be gone with the next try. */
+function isPassing(error: unknown): error is AppError {
+  return isAppError(error, "NETWORK") || (error instanceof RegistryError && error.passing);
 }

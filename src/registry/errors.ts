@@ -18,12 +18,21 @@ export interface FailedAnswer {
   readonly status: number;
   readonly body: string;
   readonly requestId?: string | undefined;
+  /** The header `Retry-After`. */
+  readonly retryAfter?: string | undefined;
 }
+
+const passingStatuses: ReadonlySet<number> = new Set([
+  408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524,
+]);
+const maxRetryAfterMs = 120_000;
 
 /** An error answer of a registry, with its status and the codes of its body. */
 export class RegistryError extends AppError {
   readonly status: number;
   readonly problems: readonly RegistryProblem[];
+  /** How long the registry asks us to stay away, in milliseconds, capped; undefined if it does not say. */
+  readonly retryAfterMs: number | undefined;
 
   constructor(
     code: ErrorCode,
@@ -44,12 +53,25 @@ export class RegistryError extends AppError {
     });
     this.status = answer.status;
     this.problems = problems;
+    this.retryAfterMs = parseRetryAfter(answer.retryAfter);
+  }
+
+  /** True for a status that may be gone with the next try. */
+  get passing(): boolean {
+    return passingStatuses.has(this.status);
   }
 
   /** True if the body names this code of distribution-spec. */
   has(code: string): boolean {
     return this.problems.some((problem) => problem.code === code);
   }
+}
+
+/** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3). */
+function parseRetryAfter(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), maxRetryAfterMs);
 }
 
 /** Scheme, host and path. The query may hold signatures and session state, so it never gets into a message. */
@@ -191,7 +213,7 @@ export function networkError(what: string, host: string, cause: unknown): AppErr
 
 /** Text from a server on one line, without control characters and not longer than a person reads. */
 export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: removing them is the purpose
-  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").trim();
+  // Format characters too: some turn the direction of what follows, or cannot be seen.
+  const clean = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ").trim();
   return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength)}…` : clean;
 }

@@ -2,7 +2,7 @@
 import { type Dispatcher, request } from "undici";
 import { AppError } from "../errors.ts";
 import type { ByteStream } from "../content/content.ts";
-import { maxErrorBytes, networkError } from "./errors.ts";
+import { type FailedAnswer, maxErrorBytes, networkError } from "./errors.ts";
 import { isLocalAddress } from "./host.ts";
 import type { Wires } from "./wires.ts";
 
@@ -53,7 +53,7 @@ export function requestTransport(dispatcher: Dispatcher): Transport {
   return async (exchange) => {
     if (isContent(exchange.body)) throw new AppError("INTERNAL", "content goes over a wire");
     try {
-      const response = await request(exchange.url, {
+      const pending = request(exchange.url, {
         dispatcher,
         method: exchange.method,
         headers: headersOf(exchange),
@@ -61,6 +61,7 @@ export function requestTransport(dispatcher: Dispatcher): Transport {
         signal: exchange.signal ?? null,
         headersTimeout: exchange.headersTimeoutMs ?? defaultHeadersTimeoutMs,
       });
+      const response = await orAborted(pending, exchange.signal);
       return { status: response.statusCode, headers: response.headers, body: response.body, url: exchange.url };
     } catch (error) {
       throw failure(exchange, error);
@@ -76,12 +77,27 @@ export function blobTransport(wires: Wires): Transport {
     const length: Record<string, string> = sent === undefined ? {} : { "content-length": `${sent.length}` };
     try {
       const headers = { ...headersOf(exchange), ...length };
-      const answer = await wires.send({ method, url, headers, body: sent?.content, headersTimeoutMs }, exchange.signal);
+      const pending = wires.send({ method, url, headers, body: sent?.content, headersTimeoutMs }, exchange.signal);
+      const answer = await orAborted(pending, exchange.signal);
       return { ...answer, url };
     } catch (error) {
       throw failure(exchange, error);
     }
   };
+}
+
+/** Nothing looks at the signal while a connection is being made, which takes long where nobody answers. */
+async function orAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await pending;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([pending, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 function headersOf(exchange: Exchange): Record<string, string> {
@@ -199,6 +215,15 @@ export async function* bodyStream(
   } catch (error) {
     throw networkError(what, answer.url.host, error);
   }
+}
+
+/** What an error tells of an answer, with what its body said. */
+export function failedAnswer(method: string, answer: Answer, body: string): FailedAnswer {
+  const { url, status } = answer;
+  const requestId = ["x-request-id", "x-amzn-requestid", "x-github-request-id"]
+    .map((name) => singleHeader(answer, name))
+    .find(Boolean);
+  return { method, url, status, body, requestId, retryAfter: singleHeader(answer, "retry-after") };
 }
 
 /** The value of a header that comes once; of several, the first. */

@@ -77,9 +77,11 @@ export class Wire {
   }
 
   /** Connects to an origin. Throws what the socket throws. */
-  static async connect(origin: URL, trust: WireTrust, events: WireEvents): Promise<Wire> {
+  static async connect(origin: URL, trust: WireTrust, events: WireEvents, signal?: AbortSignal): Promise<Wire> {
     const wire = new Wire(origin, trust, events);
     const ready = Promise.withResolvers<void>();
+    const abort = (): void => wire.destroy(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
     const late = (): void => wire.#fail(coded("UND_ERR_CONNECT_TIMEOUT", "the connection timed out"));
     const timer = setTimeout(late, connectTimeoutMs);
     wire.#socket.once(origin.protocol === "https:" ? "secureConnect" : "connect", () => ready.resolve());
@@ -88,6 +90,7 @@ export class Wire {
       await ready.promise;
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
     }
     wire.#socket.setTimeout(idleTimeoutMs);
     return wire;

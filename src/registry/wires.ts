@@ -28,7 +28,8 @@ export class Wires {
     for (;;) {
       signal?.throwIfAborted();
       const warm = this.#take(request.url.origin);
-      const wire = warm ?? (await this.#connect(request.url));
+      const wire = warm ?? (await this.#connect(request.url, signal));
+      if (signal?.aborted === true) wire.destroy(signal.reason);
       const abort = (): void => wire.destroy(signal?.reason);
       signal?.addEventListener("abort", abort, { once: true });
       this.#open.set(wire, () => signal?.removeEventListener("abort", abort));
@@ -47,18 +48,19 @@ export class Wires {
     for (const wire of [...this.#open.keys()]) wire.destroy(coded("UND_ERR_DESTROYED", "the client is closed"));
   }
 
-  async #connect(url: URL): Promise<Wire> {
+  async #connect(url: URL, signal: AbortSignal | undefined): Promise<Wire> {
     const { origin } = url;
-    return await Wire.connect(url, this.#trust, {
-      onIdle: (wire) => {
+    const events = {
+      onIdle: (wire: Wire): void => {
         this.#open.get(wire)?.();
         this.#keep(origin, wire);
       },
-      onClose: (wire) => {
+      onClose: (wire: Wire): void => {
         this.#open.get(wire)?.();
         this.#open.delete(wire);
       },
-    });
+    };
+    return await Wire.connect(url, this.#trust, events, signal);
   }
 
   #keep(origin: string, wire: Wire): void {

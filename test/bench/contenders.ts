@@ -69,8 +69,17 @@ crane push --index layout ${target}:all`,
   sync: ({ source, target }) => `crane copy --all-tags --jobs 8 ${source} ${target}`,
 };
 
-// docker-registry 2.8 may answer 500 while another process puts the same blob: hence the second tries.
-const skopeoCopy = "skopeo copy --quiet --insecure-policy --preserve-digests --retry-times 3 --all";
+/**
+ * Runs a copy command for every tag (`"$1"`), four side by side, each with a second try: docker-registry 2.8 may answer
+ * 500 while another process puts the same blob, and neither skopeo nor oras tries that again.
+ */
+function forEachTag(tagsFile: string, command: string): string {
+  return `copy() { ${command} >/dev/null; }
+export -f copy
+xargs -a ${quote(tagsFile)} -P 4 -I '{}' bash -c 'copy {} || copy {}'`;
+}
+
+const skopeoCopy = "skopeo copy --quiet --insecure-policy --preserve-digests --all";
 const orasCopy = "oras cp --recursive --no-tty --concurrency 5 --from-plain-http --to-plain-http";
 
 /**
@@ -82,13 +91,17 @@ const skopeo: Contender = {
   program: "skopeo",
   pull: ({ source, tagsFile, bundle }) =>
     `mkdir -p all/layouts all/blobs
-xargs -a ${quote(tagsFile)} -P 4 -I '{}' ${skopeoCopy} --src-tls-verify=false --dest-shared-blob-dir all/blobs docker://${source}:'{}' oci:all/layouts/'{}':'{}'
+${forEachTag(tagsFile, `${skopeoCopy} --src-tls-verify=false --dest-shared-blob-dir all/blobs docker://${source}:"$1" oci:all/layouts/"$1":"$1"`)}
 tar -cf ${quote(bundle)} -C all .`,
-  push: ({ target, tagsFile, bundle }) => `mkdir all
+  push: ({ target, tagsFile, bundle }) =>
+    `mkdir all
 tar -xf ${quote(bundle)} -C all
-xargs -a ${quote(tagsFile)} -P 4 -I '{}' ${skopeoCopy} --dest-tls-verify=false --src-shared-blob-dir all/blobs oci:all/layouts/'{}':'{}' docker://${target}:'{}'`,
+${forEachTag(tagsFile, `${skopeoCopy} --dest-tls-verify=false --src-shared-blob-dir all/blobs oci:all/layouts/"$1":"$1" docker://${target}:"$1"`)}`,
   sync: ({ source, target, tagsFile }) =>
-    `xargs -a ${quote(tagsFile)} -P 4 -I '{}' ${skopeoCopy} --src-tls-verify=false --dest-tls-verify=false docker://${source}:'{}' docker://${target}:'{}'`,
+    forEachTag(
+      tagsFile,
+      `${skopeoCopy} --src-tls-verify=false --dest-tls-verify=false docker://${source}:"$1" docker://${target}:"$1"`,
+    ),
 };
 
 /** oras: backup and restore take all tags of a repository in one process; cp takes one, so four side by side. */
@@ -99,10 +112,7 @@ const oras: Contender = {
     `oras backup --plain-http --no-tty --concurrency 8 --output ${quote(bundle)} ${source}`,
   push: ({ target, bundle }) =>
     `oras restore --plain-http --no-tty --concurrency 8 --input ${quote(bundle)} ${target}`,
-  sync: ({ source, target, tagsFile }) =>
-    `copy() { ${orasCopy} ${source}:"$1" ${target}:"$1" >/dev/null; }
-export -f copy
-xargs -a ${quote(tagsFile)} -P 4 -I '{}' bash -c 'copy {} || copy {}'`,
+  sync: ({ source, target, tagsFile }) => forEachTag(tagsFile, `${orasCopy} ${source}:"$1" ${target}:"$1"`),
 };
 
 /** The peers by name. */

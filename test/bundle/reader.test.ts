@@ -98,7 +98,7 @@ describe("what is no bundle, or one no more", () => {
       await truncate(file, size);
       expect(await failure(file), `${size} bytes`).toMatchObject({
         code: "INTEGRITY",
-        message: expect.stringMatching(/truncated|ends at byte/),
+        message: expect.stringMatching(/truncated/),
         hint: expect.stringContaining("copy"),
       });
     }
@@ -124,7 +124,7 @@ describe("what is no bundle, or one no more", () => {
     };
     await expect(read()).rejects.toMatchObject({
       code: "INTEGRITY",
-      message: expect.stringContaining("ends at byte 4096"),
+      message: expect.stringContaining("it is truncated, there is nothing at byte"),
     });
   });
 

@@ -149,10 +149,10 @@ describe.skipIf(tools === undefined)("a bundle", () => {
     expect(imported, imported.stderr).toMatchObject({ code: 0 });
     const listed = await daemon.ctr(["images", "ls"]);
     const rows = listed.stdout.trim().split("\n").slice(1);
-    const images = rows.map((row) => row.split(/\s+/).slice(0, 3));
-    expect(images.sort()).toEqual(
+    expect(rows.map((row) => row.split(/\s+/).slice(0, 3).join(" ")).sort()).toEqual(
       corpus
-        .map((image) => [nameOf(image), image.content.descriptor.mediaType, image.content.descriptor.digest])
+        .map((image) => ({ name: nameOf(image), ...image.content.descriptor }))
+        .map(({ name, mediaType, digest }) => `${name} ${mediaType} ${digest}`)
         .sort(),
     );
     const held = (await daemon.ctr(["content", "ls", "-q"])).stdout.trim().split("\n");

@@ -84,6 +84,7 @@ describe.skipIf(tools === undefined)("of an unchanged list", () => {
 
   test("the first sync sends every blob once, and mounts it into the other repositories", async () => {
     await using target = await startDockerRegistry({ program });
+    await source.accessLog.clear();
     await mirror("sync", "--registry", target.host);
     const requests = await target.accessLog.requests();
     const manifests = new Set<string>();
@@ -99,9 +100,7 @@ describe.skipIf(tools === undefined)("of an unchanged list", () => {
     const mounts = requests.filter(({ method, query }) => method === "POST" && query.includes("mount="));
     expect(mounts.map(({ status }) => status)).toEqual([201]);
     expect(requests.filter(({ status }) => status >= 400 && status !== 404)).toEqual([]);
-    // The shared layer is fetched once too.
-    const reads = (await source.accessLog.requests()).filter(({ path }) => path.includes("/blobs/"));
-    const last = reads.slice(-uploaded.length).map(({ path }) => path.split("/").at(-1));
-    expect(new Set(last).size).toBe(uploaded.length);
+    // The shared layer is read once too.
+    expect(await source.accessLog.count("GET", /\/blobs\//)).toBe(uploaded.length);
   });
 });

@@ -1,5 +1,4 @@
 /** Real registries that refuse, and real registries that die in the middle. */
-import { once } from "node:events";
 import { readdir, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RunningMirror, runMirror, startMirror } from "../support/cli.ts";
@@ -43,20 +42,17 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
     await folder[Symbol.asyncDispose]();
   });
 
-  /** Kills a registry once it has answered three requests of a kind, which has to be before the program ends. */
+  /** Kills a registry once it has answered three requests of a kind. Fails if the program ends before that. */
   async function killInTheMiddle(
     registry: DockerRegistry,
     running: RunningMirror,
     kind: readonly [method: string, path: RegExp],
   ): Promise<void> {
-    let ended = false;
-    const end = once(running.child, "close").then(() => {
-      ended = true;
-    });
     // Each count is a request of its own, so this does not spin.
-    while (!ended && (await registry.accessLog.count(...kind)) < 3);
+    while ((await registry.accessLog.count(...kind)) < 3) {
+      expect(running.child.exitCode, running.stderr).toBe(null);
+    }
     process.kill(registry.pid, "SIGKILL");
-    await end;
   }
 
   test("that is read-only refuses a push in words, once for each image", async () => {
@@ -126,9 +122,7 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
     await using registry = await startDockerRegistry({ program, dir: folder.join("restarted") });
     const push = ["push", bundle, "--registry", registry.host, "--concurrency", "1"];
     await using running = await startMirror(push);
-    await running.until(/plain HTTP/);
-    while ((await registry.accessLog.count("PUT", /\/blobs\/uploads\//)) < 3);
-    process.kill(registry.pid, "SIGKILL");
+    await killInTheMiddle(registry, running, ["PUT", /\/blobs\/uploads\//]);
     const port = Number(registry.host.split(":")[1]);
     await using revived = await startDockerRegistry({ program, dir: registry.dir, port });
     const pushed = await running.result;

@@ -1,7 +1,6 @@
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Authenticator } from "../../src/registry/auth.ts";
-import { makeAgent } from "../../src/registry/agent.ts";
 import { errorReply, jsonReply } from "../registry/errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
@@ -178,9 +177,10 @@ describe("a realm at a local address", () => {
     "https://0.0.0.0/token",
     "https://[::]/token",
   ])("%s is refused for a remote registry", async (realm) => {
-    await using dispatcher = disposable();
     const auth = new Authenticator({
-      dispatcher: dispatcher.agent,
+      transport: async () => {
+        throw new Error("something was sent");
+      },
       registry: "registry.example",
       credential,
       mayUseCredential: () => true,
@@ -197,8 +197,3 @@ describe("a realm at a local address", () => {
     expect(error.message).toContain("local address");
   });
 });
-
-function disposable(): AsyncDisposable & { readonly agent: ReturnType<typeof makeAgent> } {
-  const agent = makeAgent({});
-  return { agent, [Symbol.asyncDispose]: async () => await agent.destroy() };
-}

@@ -96,7 +96,8 @@ export async function* piecesOf(bytes: Buffer, pieceBytes: number): AsyncGenerat
 /** Reads a stream to its end. */
 export async function collect(stream: ByteStream): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
+  // A chunk is only lent.
+  for await (const chunk of stream) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks);
 }
 

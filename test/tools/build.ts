@@ -2,12 +2,14 @@
  * `npm run build`: src/ to dist/. npm runs it too, as `prepare`, at the end of `npm ci`.
  * Without the development dependencies there is no compiler: an existing dist/ is then taken as it is.
  */
+import { writeCommandManifest } from "./command-manifest.ts";
 import { compile } from "./compile.ts";
 
 const started = performance.now();
 const result = await compile();
 switch (result.kind) {
   case "built":
+    await writeCommandManifest();
     console.log(`built dist/ in ${((performance.now() - started) / 1000).toFixed(1)} s`);
     break;
   case "failed":

@@ -1,4 +1,5 @@
 /** vitest's global setup: tests start bin/run.js, which loads dist/. So dist/ has to be that of the present src/. */
+import { writeCommandManifest } from "./command-manifest.ts";
 import { compile, isStale } from "./compile.ts";
 
 /** Builds dist/ if it is stale. */
@@ -7,6 +8,7 @@ export async function setup(): Promise<void> {
   const result = await compile();
   switch (result.kind) {
     case "built":
+      await writeCommandManifest();
       return;
     case "failed":
       // tsc writes its output in spite of type errors. Tests of other parts are worth running; `npm run check` and

@@ -1,0 +1,17 @@
+/** Scopes of tokens: `type:name:actions` (distribution's auth/scope.md). */
+
+/** The same rights with each resource named once, sorted, so that equal sets of rights are equal lists. */
+export function mergeScopes(scopes: readonly string[]): readonly string[] {
+  const actions = new Map<string, Set<string>>();
+  for (const scope of scopes) {
+    // Names may hold a port, so the actions begin at the last colon. What has none is passed on as it is.
+    const at = scope.lastIndexOf(":");
+    const [resource, wanted] = at < 0 ? [scope, ""] : [scope.slice(0, at), scope.slice(at + 1)];
+    const known = actions.get(resource) ?? new Set<string>();
+    actions.set(resource, known);
+    for (const action of wanted.split(",").filter(Boolean)) known.add(action);
+  }
+  return [...actions]
+    .map(([resource, wanted]) => [resource, [...wanted].sort().join(",")].filter(Boolean).join(":"))
+    .sort();
+}
