@@ -3,12 +3,16 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
 
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 const isCurrent = major > 24 || (major === 24 && minor >= 11) || (major === 22 && minor >= 19);
 const handedOver = "MIRROR_HANDED_OVER";
 
 if (isCurrent) {
+  // V8 lets its nursery grow to where thousands of small requests leave 100 MB of garbage lying around. Held small,
+  // it is emptied more often at no cost in time. This must come before anything grows it.
+  setFlagsFromString("--semi-space-growth-factor=1");
   const { main } = await import("../dist/cli/main.js");
   await main(process.argv.slice(2), import.meta.url);
 } else {

@@ -88,17 +88,6 @@ export function toAppError(error: unknown): AppError {
   return new AppError("INTERNAL", String(error));
 }
 
-/** The same failure with a sentence in front that names its place (image, file); code, hint and facts stay. */
-export function withContext(error: unknown, context: string): AppError {
-  const known = toAppError(error);
-  return new AppError(known.code, `${context}: ${known.message}`, {
-    hint: known.hint,
-    side: known.side,
-    details: known.details,
-    cause: known,
-  });
-}
-
 /** The system's error code (`ENOSPC`, `ECONNREFUSED` …) of a thrown value or of one of its causes. */
 export function systemCode(error: unknown): string | undefined {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; depth += 1) {

@@ -134,7 +134,8 @@ function ociIndex(images: readonly BundleImage[]): unknown {
   return {
     schemaVersion: 2,
     mediaType: mediaTypes.ociIndex,
-    manifests: images.map((image) => ({
+    // Artifacts last: ctr stops unpacking at the first entry that is no image.
+    manifests: [...images].sort((a, b) => Number(a.docker === undefined) - Number(b.docker === undefined)).map((image) => ({
       mediaType: image.root.mediaType,
       digest: image.root.digest,
       size: image.root.size,

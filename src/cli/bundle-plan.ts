@@ -9,7 +9,8 @@ import type { Digest } from "../oci/digest.ts";
 import { parseReference } from "../oci/reference.ts";
 import { maxConfigBytes } from "../sync/config.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
-import type { NodeRole, Plan, PlanRequest } from "../sync/plan.ts";
+import type { NodeRole } from "../sync/node.ts";
+import type { Plan, PlanRequest } from "../sync/plan.ts";
 
 /** The layout of the bundle that holds a plan's images. */
 export async function layOutPlan(plan: Plan, manifests: ManifestStore): Promise<Layout> {

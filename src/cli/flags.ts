@@ -1,7 +1,22 @@
 /** Flags that several commands share. Each is also a variable: `--ca-file` is `MIRROR_CA_FILE`. */
 import { Flags } from "@oclif/core";
 
-const several = { multiple: true, multipleNonGreedy: true, delimiter: "," } as const;
+/**
+ * A flag that may come several times, or with commas. oclif takes the variable of such a flag for one text, which
+ * is no list, so the variable is read here.
+ */
+function several(variable: string): { multiple: true; multipleNonGreedy: true; delimiter: ","; default: () => Promise<string[] | undefined> } {
+  return {
+    multiple: true,
+    multipleNonGreedy: true,
+    delimiter: ",",
+    default: async () => {
+      const parts = (process.env[variable] ?? "").split(",").map((part) => part.trim());
+      const given = parts.filter((part) => part !== "");
+      return given.length === 0 ? undefined : given;
+    },
+  };
+}
 
 /**
  * For every argument: oclif otherwise takes one that is left out from standard input, and with it the list of
@@ -22,22 +37,19 @@ export const baseFlags = {
 /** How to reach registries. */
 export const registryFlags = {
   "ca-file": Flags.string({
-    ...several,
-    summary: "PEM file of a CA to trust besides the system's (repeatable)",
+    ...several("MIRROR_CA_FILE"),
+    summary: "PEM file of a CA to trust besides the system's (repeatable) [env: MIRROR_CA_FILE]",
     helpValue: "FILE",
-    env: "MIRROR_CA_FILE",
   }),
   "plain-http": Flags.string({
-    ...several,
-    summary: "speak plain HTTP with this registry, credentials included (repeatable)",
+    ...several("MIRROR_PLAIN_HTTP"),
+    summary: "speak plain HTTP with this registry, credentials included (repeatable) [env: MIRROR_PLAIN_HTTP]",
     helpValue: "HOST[:PORT]",
-    env: "MIRROR_PLAIN_HTTP",
   }),
   insecure: Flags.string({
-    ...several,
-    summary: "do not check the certificate of this registry (repeatable)",
+    ...several("MIRROR_INSECURE"),
+    summary: "do not check the certificate of this registry (repeatable) [env: MIRROR_INSECURE]",
     helpValue: "HOST[:PORT]",
-    env: "MIRROR_INSECURE",
   }),
   concurrency: Flags.integer({
     summary: "transfers at a time with each registry (8 if left out)",
@@ -50,17 +62,15 @@ export const registryFlags = {
 /** What to take. */
 export const selectionFlags = {
   file: Flags.string({
-    ...several,
+    ...several("MIRROR_FILE"),
     char: "f",
-    summary: "image list to read; - is standard input (repeatable; ./manifests.yaml if left out)",
+    summary: "image list to read; - is standard input (repeatable; ./manifests.yaml if left out) [env: MIRROR_FILE]",
     helpValue: "LIST",
-    env: "MIRROR_FILE",
   }),
   platform: Flags.string({
-    ...several,
-    summary: "take this platform of every image, whatever the list says (repeatable)",
+    ...several("MIRROR_PLATFORM"),
+    summary: "take this platform of every image, whatever the list says (repeatable) [env: MIRROR_PLATFORM]",
     helpValue: "OS/ARCH[/VARIANT]",
-    env: "MIRROR_PLATFORM",
   }),
 };
 

@@ -76,7 +76,10 @@ async function readCertificates(path: string): Promise<string> {
     text = await readFile(path, "utf8");
   } catch (error) {
     const state = systemCode(error) === "ENOENT" ? "there is no such file" : "it cannot be opened";
-    throw new AppError("TLS", `Cannot read the CA file ${path}: ${state}`, { cause: error });
+    throw new AppError("TLS", `Cannot read the CA file ${path}: ${state}`, {
+      hint: "check the path of --ca-file, or of caFile in the list",
+      cause: error,
+    });
   }
   if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
   throw new AppError("TLS", `Cannot read the CA file ${path}: there is no certificate in it`, {

@@ -1,10 +1,11 @@
 /** How long to wait before another try, and the clock that waits: injected, so that tests never sleep. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { AppError, isAppError } from "../errors.ts";
 
 /** Time as the program sees it. `now` is monotonic, in milliseconds. */
 export interface Clock {
   now(): number;
-  /** Resolves after `ms` milliseconds; rejects when the signal aborts. */
+  /** Resolves after `ms` milliseconds; rejects with INTERRUPTED, or the signal's own AppError, when it aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** A number in [0, 1). */
   random(): number;
@@ -13,7 +14,9 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => performance.now(),
   sleep: async (ms, signal) => {
-    await sleep(ms, undefined, signal === undefined ? {} : { signal });
+    await sleep(ms, undefined, signal === undefined ? {} : { signal }).catch((error: unknown) => {
+      throw isAppError(signal?.reason) ? signal.reason : new AppError("INTERRUPTED", "interrupted", { cause: error });
+    });
   },
   random: Math.random,
 };

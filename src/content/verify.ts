@@ -77,8 +77,11 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
         yield chunk;
       }
       if (offset >= blob.descriptor.size) return;
-      throw new AppError("NETWORK", `the connection ended after ${offset} of ${blob.descriptor.size} bytes`);
+      const { digest, size } = blob.descriptor;
+      throw new AppError("NETWORK", `Cannot read ${digest}: the connection ended after ${offset} of ${size} bytes`);
     } catch (error) {
+      // It broke behind the last byte: there is nothing left to ask for.
+      if (isAppError(error, "NETWORK") && offset === blob.descriptor.size) return;
       // The fault came behind the last byte: there is nothing left to ask for.
       if (isAppError(error, "NETWORK") && offset === blob.descriptor.size && offset > 0) return;
       attempt += 1;

@@ -16,12 +16,14 @@ import {
   blobTransport,
   type ContentBody,
   discard,
+  drain,
   failedAnswer,
   type Exchange,
   isContent,
   readText,
   requestTransport,
   sendFollowing,
+  singleHeader,
   type Transport,
 } from "./http.ts";
 import { UploadManners } from "./manners.ts";
@@ -151,8 +153,8 @@ export class RegistryClient {
         // A challenge from where a redirect led is not the registry's, and gets nothing of ours.
         const asked = answer.status === 401 && answer.url.origin === origin.origin;
         if (asked && !challenged && this.#auth.learn(answer)) {
-          discard(answer);
           const widened = this.#auth.widened(scopes);
+          await drain(answer);
           if (widened === undefined) await this.#auth.reject(authorization);
           scopes = widened ?? scopes;
           challenged = true;
@@ -218,11 +220,13 @@ export class RegistryClient {
   async #judgePing(answer: Answer, origin: URL, what: string): Promise<URL> {
     if (answer.status === 401) {
       if (answer.url.origin === origin.origin) this.#auth.learn(answer);
-      discard(answer);
+      await drain(answer);
       return origin;
     }
-    if (answer.status === 200 || answer.status === 403) {
-      discard(answer);
+    // A page for people is what web servers and login portals answer to anything.
+    const page = /^text\/html/i.test(singleHeader(answer, "content-type") ?? "");
+    if ((answer.status === 200 && !page) || answer.status === 403) {
+      await drain(answer);
       return origin;
     }
     const body = await readText(answer);
@@ -235,7 +239,7 @@ export class RegistryClient {
     if (error.passing) throw error;
     throw new AppError(
       "REGISTRY",
-      `Cannot ${what}: GET /v2/ answered ${answer.status}, so it does not look like a registry`,
+      `Cannot ${what}: GET /v2/ answered ${answer.status}${page ? " with a web page" : ""}, so it does not look like a registry`,
       {
         hint: "check host and port",
         details: { host: this.registry, status: answer.status },
@@ -244,9 +248,9 @@ export class RegistryClient {
   }
 
   async #failure(wanted: RegistryRequest, answer: Answer, authorization?: string): Promise<AppError> {
-    // An answer to HEAD has no body, and one that carries Content-Length all the same would be waited for.
-    const body =
-      wanted.method === "HEAD" || answer.status === 416 ? "" : await readText(answer).catch(() => "");
+    // distribution 2.8 promises a body with its 416 to a range, and sends none.
+    const empty = wanted.method === "HEAD" || (wanted.method === "GET" && answer.status === 416);
+    const body = empty ? "" : await readText(answer).catch(() => "");
     if (body === "") discard(answer);
     const said = this.#auth.withoutSecrets(body, authorization);
     const error = answerError(wanted.what, failedAnswer(wanted.method, answer, said));

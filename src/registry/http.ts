@@ -59,6 +59,8 @@ export function requestTransport(dispatcher: Dispatcher): Transport {
         headers: headersOf(exchange),
         body: exchange.body ?? null,
         signal: exchange.signal ?? null,
+        // undici closes the connection after every HEAD otherwise, and HEAD is what we ask most.
+        reset: false,
         headersTimeout: exchange.headersTimeoutMs ?? defaultHeadersTimeoutMs,
       });
       const response = await orAborted(pending, exchange.signal);
@@ -173,8 +175,7 @@ export function discard(answer: Answer): void {
 
 /** Reads a small body away, so that its connection can serve the next request; gives up a large one. */
 export async function drain(answer: Answer): Promise<void> {
-  const length = Number(singleHeader(answer, "content-length") ?? "0");
-  if (!Number.isFinite(length) || length > maxDrainBytes) return discard(answer);
+  // Not by its length: an answer to HEAD carries that of a body which does not come.
   await readText(answer, maxDrainBytes).catch(() => undefined);
 }
 
@@ -187,15 +188,20 @@ export async function readText(answer: Answer, limit = maxErrorBytes): Promise<s
  * Reads a body into memory. Over `limit` bytes it is cut off, or fails with REGISTRY. Throws NETWORK if it
  * breaks off.
  */
-export async function readBytes(answer: Answer, limit: number, over: "cut" | "fail"): Promise<Buffer> {
+export async function readBytes(
+  answer: Answer,
+  limit: number,
+  over: "cut" | "fail",
+  what = "read an answer",
+): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of bodyStream(answer, "read an answer")) {
+  for await (const chunk of bodyStream(answer, what)) {
     length += chunk.byteLength;
     if (length > limit && over === "fail") {
       throw new AppError(
         "REGISTRY",
-        `Cannot read an answer of ${answer.url.host}: it is over ${limit} bytes`,
+        `Cannot ${what}: the answer of ${answer.url.host} is over ${limit} bytes`,
       );
     }
     // A chunk is only lent.

@@ -4,7 +4,8 @@ import { AppError, isAppError } from "../errors.ts";
 import { isRepository, isTag } from "../oci/reference.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
-import { type Answer, discard, readBytes, redirectTarget, singleHeader } from "./http.ts";
+import { type Answer, redirectTarget } from "./http.ts";
+import { requestWhole, type WholeAnswer } from "./whole.ts";
 
 const pageBytes = 16 * 1024 * 1024;
 const maxPages = 10_000;
@@ -80,34 +81,36 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
       throw new AppError("REGISTRY", `Cannot ${wanted.what}: its pages never end`);
     }
     seen.add(`${at}`);
-    const answer: Answer = await readPage(client, wanted, at);
+    const { answer, bytes }: WholeAnswer = await readPage(client, wanted, at);
     if (answer.status === 404) {
-      discard(answer);
       throw new AppError("NOT_FOUND", `Cannot ${wanted.what}: ${client.registry} has no such repository`, {
         hint: `check the name; mirror ls ${client.registry} shows what is there`,
       });
     }
-    yield await readBytes(answer, pageBytes, "fail");
+    yield bytes;
     at = nextPage(answer, wanted.what);
   }
 }
 
 /** One page, of the registry's own size where it refuses ours: distribution does so beyond `catalog.maxentries`. */
-async function readPage(client: RegistryClient, wanted: PageRequest, at: string | URL): Promise<Answer> {
+async function readPage(client: RegistryClient, wanted: PageRequest, at: string | URL): Promise<WholeAnswer> {
   const request = { ...wanted, method: "GET", accept: [200, 404] } as const;
   try {
-    return await client.request({ ...request, path: at });
+    return await requestWhole(client, { ...request, path: at }, pageBytes);
   } catch (error) {
     const refused = error instanceof RegistryError && error.has("PAGINATION_NUMBER_INVALID");
     if (!refused || typeof at !== "string") throw error;
-    return await client.request({ ...request, path: at.replace(/\?.*$/, "") });
+    return await requestWhole(client, { ...request, path: at.replace(/\?.*$/, "") }, pageBytes);
   }
 }
 
-/** `Link: <url>; rel="next"` (RFC 8288), resolved against the request and held to its host. */
+/**
+ * `Link: <url>; rel="next"` (RFC 8288), resolved against the request and held to its host. Old Quay leaves the
+ * angle brackets out (heroku/docker-registry-client#11).
+ */
 function nextPage(answer: Answer, what: string): URL | undefined {
-  const link = singleHeader(answer, "link");
-  const next = link === undefined ? undefined : /<([^>]*)>[^<]*?rel="?next"?/i.exec(link)?.[1];
+  const link = [answer.headers["link"] ?? []].flat().join(", ");
+  const next = /(?:<([^>]*)>|^([^<;]+))[^<]*?;\s*rel="?next(?![\w-])/i.exec(link)?.slice(1).find(Boolean);
   if (next === undefined) return undefined;
   const url = URL.canParse(next, answer.url.href) ? new URL(next, answer.url) : undefined;
   // Behind a TLS proxy, registries may name themselves with http.

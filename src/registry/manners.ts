@@ -34,6 +34,8 @@ export class UploadManners {
 
   /** A request of `bytes` was too large. Returns false when nothing smaller is left to try. */
   tooLarge(bytes: number): boolean {
+    // An upload beside this one has learned it already.
+    if (this.#limited && this.#chunkBytes < bytes) return true;
     const next = smallerChunks.find((size) => size < bytes);
     if (next === undefined) return false;
     this.#whole = false;
@@ -42,9 +44,9 @@ export class UploadManners {
     return true;
   }
 
-  /** Chunks were refused. Returns false if whole requests had been refused before. */
+  /** Chunks were refused. Returns false if they are needed: whole requests are too large, or not wanted. */
   chunksRefused(): boolean {
-    if (this.#limited || this.#whole) return false;
+    if (this.#limited) return false;
     this.#whole = true;
     return true;
   }

@@ -19,8 +19,9 @@ import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { bareMediaType, isManifestOrIndexType, manifestAccept } from "../oci/media-types.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
-import { type Answer, bodyStream, discard, drain, readBytes, singleHeader } from "./http.ts";
+import { type Answer, bodyStream, discard, drain, singleHeader } from "./http.ts";
 import { hasBlob, sessionLocation, uploadBlob, type UploadPlace } from "./upload.ts";
+import { requestWhole } from "./whole.ts";
 
 /** A repository. Cheap to make; all state is in the client. */
 export class RegistryRepository implements Source, Target, Mounter {
@@ -46,7 +47,7 @@ export class RegistryRepository implements Source, Target, Mounter {
 
   /** GET of a manifest, verified: against the digest asked for, or the one computed where a tag was asked for. */
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
-    const answer = await this.client.request({
+    const wanted = {
       method: "GET",
       path: this.#manifestPath(reference),
       what: `read ${this.#naming(reference)}`,
@@ -54,14 +55,10 @@ export class RegistryRepository implements Source, Target, Mounter {
       headers: { accept: manifestAccept },
       signal: options.signal,
       accept: [200, 404],
-    });
-    if (answer.status === 404) {
-      discard(answer);
-      throw this.#missing(reference);
-    }
-    const bytes = await readBytes(answer, maxManifestBytes, "fail");
-    const wanted = isDigest(reference) ? reference : this.#announced(answer);
-    const digest = digestOf(bytes, wanted === undefined ? "sha256" : algorithmOf(wanted));
+    } as const;
+    const { answer, bytes } = await requestWhole(this.client, wanted, maxManifestBytes);
+    if (answer.status === 404) throw this.#missing(reference);
+    const digest = digestOf(bytes, isDigest(reference) ? algorithmOf(reference) : "sha256");
     if (isDigest(reference) && digest !== reference) {
       throw new AppError(
         "INTEGRITY",
@@ -77,7 +74,7 @@ export class RegistryRepository implements Source, Target, Mounter {
       bytes,
       descriptor: {
         mediaType,
-        digest: isDigest(reference) ? digest : digestOf(bytes),
+        digest,
         size: bytes.byteLength,
       },
     };
@@ -88,17 +85,23 @@ export class RegistryRepository implements Source, Target, Mounter {
     const offset = options.offset ?? 0;
     const { digest, size } = descriptor;
     const what = `read blob ${digest} from ${this.name}`;
-    const answer = await this.client.request({
+    const wanted = {
       method: "GET",
       path: `/v2/${this.repository}/blobs/${digest}`,
       what,
       scopes: this.#pull,
-      headers: offset === 0 ? {} : { range: `bytes=${offset}-${size - 1}` },
       signal: options.signal,
       blob: true,
       accept: [200, 206],
-    });
-    if (offset === 0) return bodyStream(answer, what);
+    } as const;
+    if (offset === 0) return bodyStream(await this.client.request(wanted), what);
+    const headers = { range: `bytes=${offset}-${size - 1}` };
+    const answer = await this.client.request({ ...wanted, headers, accept: [200, 206, 416] });
+    if (answer.status === 416) {
+      // It takes no ranges (or not this one): the whole content will tell.
+      discard(answer);
+      return skipping(bodyStream(await this.client.request(wanted), what), offset);
+    }
     if (answer.status === 200) return skipping(bodyStream(answer, what), offset);
     const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(singleHeader(answer, "content-range") ?? "");
     if (range?.[1] !== `${offset}` || (range[2] !== `${size}` && range[2] !== "*")) {

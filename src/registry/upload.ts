@@ -11,6 +11,7 @@ import { AppError, isAppError } from "../errors.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
+import { isLocalAddress } from "./host.ts";
 import { type Answer, type ContentBody, discard, drain, singleHeader } from "./http.ts";
 
 /** The repository that the blob goes to. */
@@ -42,12 +43,14 @@ export async function uploadBlob(
   for (let attempt = 1; ; ) {
     let reached = 0;
     let current: URL | undefined;
+    const chunkBytes = place.client.manners.chunkFor(blob.descriptor.size);
     try {
       // A session that cannot be opened fails as it is: what could pass has been retried inside.
       current = session ?? (await openSession(place, blob, options.signal));
       session = undefined;
       await sendContent(place, blob, current, {
         ...options,
+        chunkBytes,
         onProgress: (offset) => {
           reached = offset;
           options.onProgress?.(offset);
@@ -59,10 +62,11 @@ export async function uploadBlob(
       return;
     } catch (error) {
       if (current === undefined) throw error;
+      const final = options.signal?.aborted === true || isAppError(error, "INTEGRITY", "INTERRUPTED");
+      if (!final && (await arrivedAnyway(place, blob, error, reached, options.signal))) return;
       abandon(place, current);
-      if (options.signal?.aborted === true || isAppError(error, "INTEGRITY", "INTERRUPTED")) throw error;
-      if (await arrivedAnyway(place, blob, error, reached, options.signal)) return;
-      if (adapt(place, blob, error)) continue;
+      if (final) throw error;
+      if (adapt(place, error, chunkBytes ?? blob.descriptor.size, chunkBytes !== undefined)) continue;
       if (!isPassing(error) || attempt >= maxAttempts) throw error;
       const delayMs = backoffMs(attempt, place.client.clock);
       place.client.retrying(
@@ -88,13 +92,15 @@ export function sessionLocation(answer: Answer, place: UploadPlace): URL {
     );
   }
   const url = new URL(text, answer.url);
-  // A TLS proxy that does not set X-Forwarded-Proto makes the registry name itself with http.
+  // A proxy that does not pass on scheme and port (X-Forwarded-Proto, Host) makes the registry name itself with
+  // http, or without its port (oras-project/oras-go#177).
   const sameName = url.hostname === answer.url.hostname && (url.port === answer.url.port || url.port === "");
-  if (url.protocol === "http:" && answer.url.protocol === "https:" && sameName) {
-    url.protocol = "https:";
+  if (sameName && (url.protocol === "http:" || url.protocol === answer.url.protocol)) {
+    url.protocol = answer.url.protocol;
     url.port = answer.url.port;
   }
-  if (url.protocol !== answer.url.protocol || url.username !== "" || url.password !== "") {
+  const astray = url.host !== answer.url.host && isLocalAddress(url.host) && !isLocalAddress(answer.url.host);
+  if (url.protocol !== answer.url.protocol || url.username !== "" || url.password !== "" || astray) {
     throw new AppError(
       "REGISTRY",
       `Cannot upload to ${place.client.registry}/${place.repository}: the upload location ${url.protocol}//${url.host} is not safe to follow`,
@@ -121,6 +127,8 @@ async function openSession(place: UploadPlace, blob: BlobSource, signal?: AbortS
 }
 
 interface SendOptions extends PushOptions {
+  /** Undefined: all in one request. Bytes. */
+  readonly chunkBytes: number | undefined;
   readonly onMoved: (url: URL) => void;
 }
 
@@ -133,7 +141,7 @@ async function sendContent(
   const { client } = place;
   const { size } = blob.descriptor;
   const what = `upload ${blob.descriptor.digest} to ${client.registry}/${place.repository}`;
-  const chunkBytes = client.manners.chunkFor(size);
+  const { chunkBytes } = options;
   const onRetry = (attempt: number, delayMs: number, cause: AppError): void =>
     client.retrying(what, attempt, delayMs, cause);
   const content = verified(
@@ -166,6 +174,8 @@ async function sendContent(
       options.onMoved(url);
     }
     const rest = size - offset;
+    // A blob of no bytes has a digest too.
+    if (rest === 0) await content.next();
     const closing = await client.request({
       ...common,
       method: "PUT",
@@ -253,16 +263,15 @@ export async function hasBlob(place: UploadPlace, digest: string, signal?: Abort
   return answer.status === 200;
 }
 
-/** Learns from a refusal what shape this host takes. True if there is another one to try. */
-function adapt(place: UploadPlace, blob: BlobSource, error: unknown): boolean {
+/** Learns from a refusal of a request of `bytes` what shape this host takes. True if there is another one to try. */
+function adapt(place: UploadPlace, error: unknown, bytes: number, chunked: boolean): boolean {
   if (!(error instanceof RegistryError)) return false;
   const { manners } = place.client;
-  const sent = manners.chunkFor(blob.descriptor.size);
   const tooLarge = error.status === 413 || (error.status === 416 && /too large/i.test(error.message));
-  if (tooLarge) return manners.tooLarge(sent ?? blob.descriptor.size);
+  if (tooLarge) return manners.tooLarge(bytes);
   const refused =
     error.status === 405 || error.status === 415 || error.status === 501 || error.has("UNSUPPORTED");
-  return refused && sent !== undefined && manners.chunksRefused();
+  return refused && chunked && manners.chunksRefused();
 }
 
 function isPassing(error: unknown): boolean {

@@ -50,6 +50,9 @@ export class Wire {
   readonly #socket: Socket;
   readonly #events: WireEvents;
   #pending: PromiseWithResolvers<Uint8Array | undefined> | undefined;
+  /** What came before it was asked for: pieces of TLS, or of a server that speaks out of turn. */
+  readonly #queue: Uint8Array[] = [];
+  #busy = false;
   /** True while it is the other side's turn: only then is silence a fault. */
   #waits = false;
   #ended = false;
@@ -59,11 +62,23 @@ export class Wire {
     this.#events = events;
     const host = origin.hostname.replace(/^\[|\]$/g, "");
     const secure = origin.protocol === "https:";
-    const address = { host, port: Number(origin.port || (secure ? 443 : 80)), onread: this.#reading() };
-    // Types of @types/node lack onread for TLS; Node has it since 12.
-    const tls = { ...address, rejectUnauthorized: trust.rejectUnauthorized, ALPNProtocols: ["http/1.1"] };
-    const server = isIP(host) === 0 ? { servername: host } : {};
-    this.#socket = secure ? connectTls({ ...tls, ...server, secureContext: trust.secureContext() }) : connectTcp(address);
+    const address = { host, port: Number(origin.port || (secure ? 443 : 80)) };
+    if (secure) {
+      this.#socket = connectTls({
+        ...address,
+        ...(isIP(host) === 0 ? { servername: host } : {}),
+        ALPNProtocols: ["http/1.1"],
+        secureContext: trust.secureContext(),
+        rejectUnauthorized: trust.rejectUnauthorized,
+      });
+      // With `onread`, TLS goes on to deliver records after it was told to stop. Its pieces have buffers of their own.
+      this.#socket.on("data", (chunk: Uint8Array) => {
+        this.#settle(chunk);
+        if (this.#queue.length > 0) this.#socket.pause();
+      });
+    } else {
+      this.#socket = connectTcp({ ...address, onread: this.#reading() });
+    }
     this.#socket.setNoDelay(true);
     this.#socket.on("error", (error) => this.#fail(error));
     this.#socket.on("end", () => {
@@ -103,6 +118,7 @@ export class Wire {
 
   /** Sends a request and its body, and resolves when the answer begins, which may be before all is sent. */
   async exchange(request: WireRequest): Promise<WireAnswer> {
+    this.#busy = true;
     const reader = new HeadReader();
     const answered = this.#readHead(reader).then((head) => ({ head }));
     answered.catch(() => undefined);
@@ -137,7 +153,8 @@ export class Wire {
       if (over) return;
       over = true;
       this.#waits = false;
-      if (!framing.done || !framing.keepsAlive || !reusable || !this.usable) return this.destroy();
+      this.#busy = false;
+      if (this.#queue.length > 0 || !framing.done || !framing.keepsAlive || !reusable || !this.usable) return this.destroy();
       this.#events.onIdle(this);
       // Reading goes on, so that an idle connection notices when the server closes it.
       this.#socket.resume();
@@ -170,6 +187,8 @@ export class Wire {
 
   /** The next bytes, valid until the next call; undefined at the end of the connection. */
   #read(): Promise<Uint8Array | undefined> {
+    const queued = this.#queue.shift();
+    if (queued !== undefined) return Promise.resolve(queued);
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#ended) return Promise.resolve(undefined);
     this.#pending = Promise.withResolvers<Uint8Array | undefined>();
@@ -209,8 +228,10 @@ export class Wire {
     const pending = this.#pending;
     this.#pending = undefined;
     if (pending !== undefined) pending.resolve(chunk);
+    else if (chunk === undefined) return;
+    else if (this.#busy) this.#queue.push(chunk);
     // Bytes that nobody asked for: an idle server has nothing to say.
-    else if (chunk !== undefined) this.destroy();
+    else this.destroy();
   }
 
   #fail(error: Error): void {

@@ -17,6 +17,7 @@ import type { Digest } from "../oci/digest.ts";
 import { formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Emit } from "./events.ts";
 import { refuseCollisions, type TargetName } from "./naming.ts";
+import type { PlannedNode } from "./node.ts";
 import { walkImage } from "./walk.ts";
 
 /** One image that was asked for. */
@@ -31,13 +32,6 @@ export interface PlanRequest {
   readonly place: string;
   /** The digest that this image had before platforms were chosen, where an earlier step knows it. */
   readonly original?: Digest | undefined;
-}
-
-export type NodeRole = "manifest" | "config" | "layer";
-
-export interface PlannedNode {
-  readonly role: NodeRole;
-  readonly descriptor: Descriptor;
 }
 
 export interface PlannedImage {

@@ -12,7 +12,7 @@ import { formatPlatform, matchesPlatform, type Platform } from "../oci/platform.
 import type { Emit } from "./events.ts";
 import { maxConfigBytes, platformOf } from "./config.ts";
 import { choosePlatforms, noPlatform } from "./platforms.ts";
-import type { NodeRole, PlannedNode } from "./plan.ts";
+import type { NodeRole, PlannedNode } from "./node.ts";
 
 export interface WalkOptions extends CallOptions {
   readonly manifests: ManifestStore;

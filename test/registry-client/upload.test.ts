@@ -74,7 +74,6 @@ describe("content that is wrong", () => {
   const cases: readonly (readonly [string, Buffer])[] = [
     ["a flipped bit", wrong],
     ["too short", bytes.subarray(0, 299_999)],
-    ["too long", Buffer.concat([bytes, Buffer.from("x")])],
     ["nothing", Buffer.alloc(0)],
   ];
 
@@ -91,6 +90,15 @@ describe("content that is wrong", () => {
       expect(stored()).toBeUndefined();
       expect(registry.blob("a/b", descriptorOf(content).digest)).toBeUndefined();
     }
+  });
+
+  test("behind the promised bytes is not sent", async () => {
+    const content = Buffer.concat([bytes, Buffer.from("and more")]);
+    await repository.push(blobSource(content, { descriptor: descriptorOf(bytes), pieceBytes: 1000 }));
+    expect(stored()).toEqual(bytes);
+    const source = blobSource(content, { descriptor: descriptorOf(bytes), pieceBytes: content.length });
+    expect((await failureOf(watched.repository("c").push(source))).code).toBe("INTEGRITY");
+    expect(registry.blob("c", digest)).toBeUndefined();
   });
 
   test("does not either when a piece of nothing comes last", async () => {

@@ -154,8 +154,8 @@ describe("in a manifest, a config or a layer", () => {
     for (const region of regions) {
       const { digest } = region;
       if (digest === undefined) continue;
-      // The first and one other: each push is a whole one.
-      for (const bit of bitsOf(region).slice(1, 3)) {
+      // One of them: each push is a whole one.
+      for (const bit of bitsOf(region).slice(2, 3)) {
         await using _ = await flip(bit);
         await using bundle = await BundleReader.open(path);
         const prefix = `bit-${bit}`;

@@ -105,13 +105,20 @@ describe("the end of the whole", () => {
     };
   }
   const names = ["one", "bad", "two"];
-  const plan = async (error: Error, change: { failFast?: boolean; signal?: AbortSignal }) => {
+  const plan = async (
+    error: Error,
+    change: { failFast?: boolean; signal?: AbortSignal },
+    onFailed = (): void => undefined,
+  ) => {
     const from = source(error);
     const events: string[] = [];
     const result = await makePlan(names.map(request), {
       source: () => from,
       manifests: new ManifestStore(),
-      emit: ({ type }) => events.push(type),
+      emit: ({ type }) => {
+        events.push(type);
+        if (type === "image-failed") onFailed();
+      },
       ...change,
     }).catch((thrown: unknown) => thrown);
     return { result, ended: from.ended, failed: events.filter((type) => type === "image-failed").length };
@@ -131,10 +138,13 @@ describe("the end of the whole", () => {
 
   test("is an abort from outside, with its reason", async () => {
     const controller = new AbortController();
-    const waiting = plan(new AppError("NOT_FOUND", "gone"), { signal: controller.signal });
     const reason = new AppError("INTERRUPTED", "interrupted");
-    controller.abort(reason);
-    expect(await waiting).toMatchObject({ result: reason, ended: ["one", "two"] });
+    const error = new AppError("NOT_FOUND", "gone");
+    const { result, ended } = await plan(error, { signal: controller.signal }, () =>
+      controller.abort(reason),
+    );
+    expect(result).toBe(reason);
+    expect(ended).toEqual(["one", "two"]);
   });
 });
 

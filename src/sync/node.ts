@@ -1,0 +1,9 @@
+/** A part of an image in a plan. */
+import type { Descriptor } from "../oci/descriptor.ts";
+
+export type NodeRole = "manifest" | "config" | "layer";
+
+export interface PlannedNode {
+  readonly role: NodeRole;
+  readonly descriptor: Descriptor;
+}

@@ -1,0 +1,104 @@
+/** Ctrl-C and kill: the exit code, the way on, and a second run that completes. */
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { runMirror, startMirror } from "../support/cli.ts";
+import { incompleteTags } from "../support/graph.ts";
+import { makeImage, seed, type TestImage } from "../support/images.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+
+let folder: TempDir;
+let source: TestRegistry;
+let image: TestImage;
+let name: string;
+
+beforeAll(async () => {
+  folder = await tempDir();
+  source = await startRegistry();
+  image = await makeImage({ seed: "interrupt", layers: [40_000, 30_000, 20_000, 10_000] });
+  seed(source, "team/app", "1.0", image);
+  name = `${source.host}/team/app:1.0`;
+  expect((await runMirror(["pull", name, "--to", folder.join("undisturbed.tar")])).code).toBe(0);
+});
+afterAll(async () => {
+  await source[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  source.clearFaults();
+  source.resetLog();
+});
+
+/** Resolves when the program, one transfer at a time, asks for the smallest layer; that is never answered. */
+function lastLayerAsked(): Promise<void> {
+  return new Promise((resolve) => {
+    source.customFault("never answered", {
+      methods: ["GET"],
+      path: new RegExp(`/blobs/${image.layers[3]?.descriptor.digest}$`),
+      intercept: () => {
+        resolve();
+        return { status: 0, held: true };
+      },
+    });
+  });
+}
+
+const blobGets = (): number => source.count("GET", /\/blobs\//);
+
+test.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 130],
+  ["SIGKILL", null],
+] as const)("a pull that %s ends goes on from there", async (signal, code) => {
+  const to = folder.join(`${signal}.tar`);
+  const args = ["pull", name, "--to", to, "--concurrency", "1"];
+  const asked = lastLayerAsked();
+  {
+    await using running = await startMirror(args);
+    await asked;
+    running.kill(signal);
+    const result = await running.result;
+    expect(result.code).toBe(code);
+    if (code !== null) {
+      expect(result.stderr).toContain(
+        `Error: interrupted\n  hint: run it again to go on: mirror ${args.join(" ")}`,
+      );
+      expect(result.stderr).not.toMatch(/^failed|^ +at /m);
+    }
+  }
+  source.clearFaults();
+  source.resetLog();
+  const again = await runMirror(args);
+  expect(again.code, again.stderr).toBe(0);
+  expect(again.stderr).toMatch(/reused 3 /);
+  // The smallest layer, and the config, which comes after it.
+  expect(blobGets()).toBe(2);
+  expect((await readFile(to)).equals(await readFile(folder.join("undisturbed.tar")))).toBe(true);
+});
+
+test("an interrupted --json is one object, too", async () => {
+  const asked = lastLayerAsked();
+  const args = ["pull", name, "--to", folder.join("json.tar"), "--concurrency", "1", "--json"];
+  await using running = await startMirror(args);
+  await asked;
+  running.kill("SIGINT");
+  const { code, stdout } = await running.result;
+  expect(code).toBe(130);
+  expect(JSON.parse(stdout)).toMatchObject({ error: { code: "INTERRUPTED", hint: expect.any(String) } });
+});
+
+test("an interrupted sync leaves no tag behind, and a second one completes", async () => {
+  await using target = await startRegistry();
+  const asked = lastLayerAsked();
+  const args = ["sync", name, "--registry", target.host, "--concurrency", "1"];
+  {
+    await using running = await startMirror(args);
+    await asked;
+    running.kill("SIGINT");
+    expect((await running.result).code).toBe(130);
+  }
+  expect(target.tags("team/app")).toEqual([]);
+  source.clearFaults();
+  expect((await runMirror(args)).code).toBe(0);
+  expect([target.tags("team/app"), incompleteTags(target)]).toEqual([["1.0"], []]);
+});
