@@ -24,8 +24,9 @@ export function diskError(what: string, cause: unknown): AppError {
   const code = systemCode(cause) ?? "";
   const known = reasons[code];
   const text = known?.text ?? (cause instanceof Error ? cause.message : String(cause));
+  const forbidden = what.startsWith("read ") && /^(?:EACCES|EPERM)$/.test(code);
   return new AppError(code === "ENOENT" ? "NOT_FOUND" : "DISK", `Cannot ${what}: ${text}`, {
-    hint: known?.hint,
+    hint: forbidden ? "ask for the right to read it" : known?.hint,
     cause,
     ...(code === "" ? {} : { details: { code } }),
   });

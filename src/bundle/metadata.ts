@@ -135,17 +135,19 @@ function ociIndex(images: readonly BundleImage[]): unknown {
     schemaVersion: 2,
     mediaType: mediaTypes.ociIndex,
     // Artifacts last: ctr stops unpacking at the first entry that is no image.
-    manifests: [...images].sort((a, b) => Number(a.docker === undefined) - Number(b.docker === undefined)).map((image) => ({
-      mediaType: image.root.mediaType,
-      digest: image.root.digest,
-      size: image.root.size,
-      annotations: {
-        "io.containerd.image.name": imageName(image),
-        // The bare tag is what skopeo and oras expect of a bundle of one image; of several, tags would collide.
-        "org.opencontainers.image.ref.name":
-          images.length === 1 && image.target.tag ? image.target.tag : imageName(image),
-      },
-    })),
+    manifests: [...images]
+      .sort((a, b) => Number(a.docker === undefined) - Number(b.docker === undefined))
+      .map((image) => ({
+        mediaType: image.root.mediaType,
+        digest: image.root.digest,
+        size: image.root.size,
+        annotations: {
+          "io.containerd.image.name": imageName(image),
+          // The bare tag is what skopeo and oras expect of a bundle of one image; of several, tags would collide.
+          "org.opencontainers.image.ref.name":
+            images.length === 1 && image.target.tag ? image.target.tag : imageName(image),
+        },
+      })),
   };
 }
 

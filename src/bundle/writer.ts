@@ -5,7 +5,7 @@
  */
 import { type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import type { BlobSource, ByteStream, PushOptions, Target } from "../content/content.ts";
+import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
 import type { Clock } from "../content/retry.ts";
 import { proveContent, resuming, verified } from "../content/verify.ts";
 import { AppError, isAppError, systemCode } from "../errors.ts";
@@ -89,11 +89,12 @@ export class BundleWriter implements Target {
   }
 
   /** Writes a blob or manifest at its place. Throws INTEGRITY if the content is wrong, DISK if it cannot be kept. */
-  async push(blob: BlobSource, options: PushOptions = {}): Promise<void> {
+  async push(blob: BlobSource, options: PushOptions = {}): Promise<Pushed> {
     const { digest } = blob.descriptor;
     const entry = this.#layout.blobs.get(digest);
     if (entry === undefined) throw new AppError("INTERNAL", `the layout has no place for ${digest}`);
-    if (this.#done.has(digest)) return;
+    if (this.#done.has(digest)) return "present";
+    options.onStart?.();
     const { clock, onRetry } = this.#options;
     const stream = resuming(blob, {
       clock,
@@ -103,6 +104,7 @@ export class BundleWriter implements Target {
     await this.#write(entry, verified(stream, blob.descriptor), options.onProgress);
     this.#done.add(digest);
     await this.#journal.done(digest);
+    return "stored";
   }
 
   /** The names are in the metadata, which is written already; all that is left is to store the manifest. */

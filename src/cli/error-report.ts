@@ -46,7 +46,12 @@ function visible(error: AppError): readonly string[] {
 
 /** oclif's parser has messages of its own, a heading with lines below it; all of them are about usage. */
 function fromOclif(thrown: unknown, command: string): AppError {
-  if (thrown instanceof AppError) return thrown;
+  const help = `${command} --help shows how to write it`;
+  if (thrown instanceof AppError) {
+    // Whoever wrote something wrong is never left without a way on.
+    if (thrown.exitCode !== exitCodes.usage || thrown.hint !== undefined) return thrown;
+    return new AppError(thrown.code, thrown.message, { hint: help, details: thrown.details, cause: thrown });
+  }
   if (!(thrown instanceof Errors.CLIError)) return unexpected(thrown);
   const usage = thrown.oclif.exit === exitCodes.usage;
   const [heading = "", ...lines] = stripVTControlCharacters(thrown.message)
@@ -54,7 +59,7 @@ function fromOclif(thrown: unknown, command: string): AppError {
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("See more help"));
   return new AppError(usage ? "USAGE" : "INTERNAL", usageMessage(heading, lines), {
-    hint: `${command} --help shows how to write it`,
+    hint: help,
     cause: thrown,
   });
 }

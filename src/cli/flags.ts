@@ -5,7 +5,12 @@ import { Flags } from "@oclif/core";
  * A flag that may come several times, or with commas. oclif takes the variable of such a flag for one text, which
  * is no list, so the variable is read here.
  */
-function several(variable: string): { multiple: true; multipleNonGreedy: true; delimiter: ","; default: () => Promise<string[] | undefined> } {
+function several(variable: string): {
+  multiple: true;
+  multipleNonGreedy: true;
+  delimiter: ",";
+  default: () => Promise<string[] | undefined>;
+} {
   return {
     multiple: true,
     multipleNonGreedy: true,
@@ -43,7 +48,8 @@ export const registryFlags = {
   }),
   "plain-http": Flags.string({
     ...several("MIRROR_PLAIN_HTTP"),
-    summary: "speak plain HTTP with this registry, credentials included (repeatable) [env: MIRROR_PLAIN_HTTP]",
+    summary:
+      "speak plain HTTP with this registry, credentials included (repeatable) [env: MIRROR_PLAIN_HTTP]",
     helpValue: "HOST[:PORT]",
   }),
   insecure: Flags.string({
@@ -51,6 +57,10 @@ export const registryFlags = {
     summary: "do not check the certificate of this registry (repeatable) [env: MIRROR_INSECURE]",
     helpValue: "HOST[:PORT]",
   }),
+};
+
+/** How to move content. */
+export const transferFlags = {
   concurrency: Flags.integer({
     summary: "transfers at a time with each registry (8 if left out)",
     min: 1,
@@ -64,7 +74,8 @@ export const selectionFlags = {
   file: Flags.string({
     ...several("MIRROR_FILE"),
     char: "f",
-    summary: "image list to read; - is standard input (repeatable; ./manifests.yaml if left out) [env: MIRROR_FILE]",
+    summary:
+      "image list to read; - is standard input (repeatable; ./manifests.yaml if left out) [env: MIRROR_FILE]",
     helpValue: "LIST",
   }),
   platform: Flags.string({

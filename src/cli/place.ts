@@ -40,6 +40,12 @@ export async function findImage(
 > {
   if (await isFile(text)) return { kind: "bundle", path: text };
   if (looksLikeFile(text)) throw noFile(text);
+  // `10.0.0.1:32000` is an image of Docker Hub by the grammar of references, and never what was meant.
+  if (/^(?:localhost|[^/]*\.[^/]*|\[[^/]*\]):\d+\/?$/.test(text)) {
+    throw new AppError("USAGE", `Cannot inspect ${text}: it is a registry, not an image`, {
+      hint: `mirror ls ${text} shows its images`,
+    });
+  }
   return { kind: "image", reference: parseReference(text) };
 }
 

@@ -47,7 +47,11 @@ export async function verifyBundle(
   });
   const { images, blobs, bytes } = plan.totals;
   session.emit({ type: "planned", images, blobs, bytes });
-  const broken: Problem[] = failures.map(({ image, error }) => ({ images: [image], message: error.message }));
+  const broken: Problem[] = failures.map(({ image, error }) => ({
+    place: "bundle" as const,
+    images: [image],
+    message: error.message,
+  }));
   const call = { emit: session.emit, signal: session.signal };
   const damaged = await verifyContent(plan, bundle, call);
   const absent =
@@ -58,23 +62,48 @@ export async function verifyBundle(
   return { ok: problems.length === 0, images: bundle.images.length, blobs, bytes, problems };
 }
 
-/** The result as a person reads it. */
-export function formatVerified(result: VerifyResult, what: string): string {
+/** The result as a person reads it. `registry`: the one that was asked, if any. */
+export function formatVerified(result: VerifyResult, path: string, registry: string | undefined): string {
   const { images, blobs, bytes } = result;
-  return `${what} is whole: ${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
+  const whole = `${path} is whole: ${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
+  return registry === undefined ? whole : `${whole}\n${registry} has every tag, manifest and blob of it`;
 }
 
-/** The error for a result with problems: INTEGRITY, each problem on a line of its own with its images. */
-export function verifyFailure(result: VerifyResult, what: string): AppError {
-  const lines = result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`);
-  const shown = lines.slice(0, 50);
-  const more = lines.length > shown.length ? [`and ${lines.length - shown.length} more`] : [];
+/** So many problems of one image are told one by one. */
+const shownProblems = 3;
+const shownImages = 50;
+
+/**
+ * The error for a result with problems: INTEGRITY, what is wrong with each image on lines of their own (the result
+ * has all of it), and what to do: other things for a damaged bundle than for a registry that lacks something.
+ */
+export function verifyFailure(result: VerifyResult, path: string, registry: string | undefined): AppError {
+  const damaged = result.problems.some(({ place }) => place === "bundle");
+  const groups = new Map<string, string[]>();
+  for (const { message, images } of result.problems) {
+    const key = images.join(", ");
+    groups.set(key, [...(groups.get(key) ?? []), message]);
+  }
+  const lines = [...groups].slice(0, shownImages).flatMap(([images, messages]) => {
+    const more = messages.length - shownProblems;
+    return [
+      `${images}:`,
+      ...messages.slice(0, shownProblems).map((message) => `  ${message}`),
+      ...(more > 0 ? [`  and ${more} more`] : []),
+    ];
+  });
+  const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
+  const what = damaged ? `${path} is damaged` : `${registry ?? path} does not hold all of ${path}`;
   return new AppError(
     "INTEGRITY",
-    [`${what} is not whole: ${plural(result.problems.length, "problem")}`, ...shown, ...more].join("\n"),
+    [`${what}: ${plural(result.problems.length, "problem")}`, ...lines, ...rest].join("\n"),
     {
-      hint: "pull or copy the bundle again, or push it again if only the registry lacks something",
-      details: { problems: lines },
+      hint: damaged
+        ? "copy the bundle again, or pull it again"
+        : `push it: mirror push ${path} --registry ${registry ?? "HOST"}`,
+      details: {
+        problems: result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`),
+      },
     },
   );
 }

@@ -1,6 +1,13 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, failFastFlag, namingFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
+import {
+  argumentOnly,
+  failFastFlag,
+  namingFlags,
+  registryFlags,
+  selectionFlags,
+  transferFlags,
+} from "../cli/flags.ts";
 import { bundlePath } from "../cli/bundle-path.ts";
 import { pullBundle, type PullResult } from "../cli/pull-bundle.ts";
 import { Registries } from "../cli/registries.ts";
@@ -30,6 +37,7 @@ export default class Pull extends MirrorCommand {
     ...namingFlags,
     ...failFastFlag,
     ...registryFlags,
+    ...transferFlags,
   };
 
   override async run(): Promise<PullResult> {

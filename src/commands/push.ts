@@ -2,7 +2,14 @@ import { Args } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
-import { argumentOnly, failFastFlag, namingFlags, registryFlags, targetFlag } from "../cli/flags.ts";
+import {
+  argumentOnly,
+  failFastFlag,
+  namingFlags,
+  registryFlags,
+  targetFlag,
+  transferFlags,
+} from "../cli/flags.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
@@ -20,7 +27,13 @@ export default class Push extends MirrorCommand {
   static override args = {
     bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
   };
-  static override flags = { ...targetFlag, ...namingFlags, ...failFastFlag, ...registryFlags };
+  static override flags = {
+    ...targetFlag,
+    ...namingFlags,
+    ...failFastFlag,
+    ...registryFlags,
+    ...transferFlags,
+  };
 
   override async run(): Promise<TransferResult> {
     const { flags, args } = await this.parse(Push);

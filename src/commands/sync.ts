@@ -8,6 +8,7 @@ import {
   registryFlags,
   selectionFlags,
   targetFlag,
+  transferFlags,
 } from "../cli/flags.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
@@ -32,6 +33,7 @@ export default class Sync extends MirrorCommand {
     ...namingFlags,
     ...failFastFlag,
     ...registryFlags,
+    ...transferFlags,
   };
 
   override async run(): Promise<TransferResult> {

@@ -31,10 +31,9 @@ export default class Verify extends MirrorCommand {
   override async run(): Promise<VerifyResult> {
     const { flags, args } = await this.parse(Verify);
     const target = flags.registry === undefined ? undefined : parseRegistryTarget(flags.registry);
-    const what = flags.registry === undefined ? args.bundle : `${args.bundle} at ${flags.registry}`;
     const result = await this.#verify(args.bundle, target, flags);
-    if (!result.ok) throw verifyFailure(result, what);
-    this.log(formatVerified(result, what));
+    if (!result.ok) throw verifyFailure(result, args.bundle, flags.registry);
+    this.log(formatVerified(result, args.bundle, flags.registry));
     return result;
   }
 

@@ -56,9 +56,14 @@ export interface BlobSource {
 }
 
 export interface PushOptions extends CallOptions {
+  /** Called once it is clear that bytes have to be sent. */
+  readonly onStart?: () => void;
   /** Called with the absolute offset (bytes) that has been taken so far; may go back after a retry. */
   readonly onProgress?: (offset: number) => void;
 }
+
+/** What became of a push: the content was sent, or it was there already and nothing was. */
+export type Pushed = "stored" | "present";
 
 /** One repository (or a whole bundle) to write to. Every method may be called again after a failure. */
 export interface Target {
@@ -66,9 +71,9 @@ export interface Target {
   has(descriptor: Descriptor, options?: CallOptions): Promise<boolean>;
   /**
    * Stores the content and verifies its digest while it does so. After any failure, one at the very end
-   * included, nothing is stored under the digest. Content that is there already is a success.
+   * included, nothing is stored under the digest. Content that is there already is not sent again.
    */
-  push(blob: BlobSource, options?: PushOptions): Promise<void>;
+  push(blob: BlobSource, options?: PushOptions): Promise<Pushed>;
   /** Stores a manifest (all that it leads to is there) and lets `tag` point at it. */
   tag(manifest: BlobSource, tag: string, options?: CallOptions): Promise<void>;
 }

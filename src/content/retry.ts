@@ -15,7 +15,9 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   sleep: async (ms, signal) => {
     await sleep(ms, undefined, signal === undefined ? {} : { signal }).catch((error: unknown) => {
-      throw isAppError(signal?.reason) ? signal.reason : new AppError("INTERRUPTED", "interrupted", { cause: error });
+      throw isAppError(signal?.reason)
+        ? signal.reason
+        : new AppError("INTERRUPTED", "interrupted", { cause: error });
     });
   },
   random: Math.random,

@@ -13,7 +13,10 @@ import { backoffMs, type Clock, maxAttempts } from "./retry.ts";
  * whoever reads to the end holds the content of the descriptor, and whoever forwards it never completes a lie.
  * Throws INTEGRITY with both digests (descriptor.md "Verification").
  */
-export async function* verified(stream: ByteStream, descriptor: Descriptor): AsyncGenerator<Uint8Array, void> {
+export async function* verified(
+  stream: ByteStream,
+  descriptor: Descriptor,
+): AsyncGenerator<Uint8Array, void> {
   const hash = hasherFor(descriptor.digest);
   let seen = 0;
   let proved = false;
@@ -78,7 +81,10 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
       }
       if (offset >= blob.descriptor.size) return;
       const { digest, size } = blob.descriptor;
-      throw new AppError("NETWORK", `Cannot read ${digest}: the connection ended after ${offset} of ${size} bytes`);
+      throw new AppError(
+        "NETWORK",
+        `Cannot read ${digest}: the connection ended after ${offset} of ${size} bytes`,
+      );
     } catch (error) {
       // It broke behind the last byte: there is nothing left to ask for.
       if (isAppError(error, "NETWORK") && offset === blob.descriptor.size) return;

@@ -74,7 +74,8 @@ export function parseReference(input: string): Reference {
   if (!domainPattern.test(registry)) fail(`${JSON.stringify(registry)} is not a registry host`);
   if (!repositoryPattern.test(repository)) {
     const lower = repository.toLowerCase();
-    const proposed = registry === "docker.io" ? lower.replace(/^library\//, "") : `${registry}/${lower}`;
+    const path = registry === "docker.io" ? lower.replace(/^library\//, "") : `${registry}/${lower}`;
+    const proposed = `${path}${input.slice(name.length)}`;
     if (repositoryPattern.test(lower)) fail("the repository must be lower case", `write ${proposed}`);
     fail(
       repository === "" ? "there is no repository" : `${JSON.stringify(repository)} is not a repository name`,

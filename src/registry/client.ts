@@ -66,7 +66,7 @@ export interface RegistryRequest {
 
 const defaultConcurrency = 8;
 /** These mean that the address is wrong rather than that the line is bad: trying again only delays the message. */
-const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "ECONNREFUSED"]);
+const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED"]);
 
 /** A connection to one registry. Made once a run, closed at its end. */
 export class RegistryClient {

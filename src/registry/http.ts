@@ -64,7 +64,12 @@ export function requestTransport(dispatcher: Dispatcher): Transport {
         headersTimeout: exchange.headersTimeoutMs ?? defaultHeadersTimeoutMs,
       });
       const response = await orAborted(pending, exchange.signal);
-      return { status: response.statusCode, headers: response.headers, body: response.body, url: exchange.url };
+      return {
+        status: response.statusCode,
+        headers: response.headers,
+        body: response.body,
+        url: exchange.url,
+      };
     } catch (error) {
       throw failure(exchange, error);
     }
@@ -79,7 +84,10 @@ export function blobTransport(wires: Wires): Transport {
     const length: Record<string, string> = sent === undefined ? {} : { "content-length": `${sent.length}` };
     try {
       const headers = { ...headersOf(exchange), ...length };
-      const pending = wires.send({ method, url, headers, body: sent?.content, headersTimeoutMs }, exchange.signal);
+      const pending = wires.send(
+        { method, url, headers, body: sent?.content, headersTimeoutMs },
+        exchange.signal,
+      );
       const answer = await orAborted(pending, exchange.signal);
       return { ...answer, url };
     } catch (error) {

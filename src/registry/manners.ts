@@ -18,11 +18,30 @@ export class UploadManners {
   #whole: boolean;
   #chunkBytes: number;
   #limited = false;
+  #findsByMount: boolean;
 
   constructor(registry: string, chunkBytes: number | undefined) {
     this.#whole = chunkBytes === undefined && wholeOnly.test(hostName(registry));
     this.#chunkBytes = chunkBytes ?? defaultChunkBytes;
     this.#limited = chunkBytes !== undefined;
+    this.#findsByMount = !wholeOnly.test(hostName(registry));
+  }
+
+  /**
+   * Whether a blob may be looked for by mounting it from its own repository, which finds it or opens the session
+   * that is needed otherwise: one request where HEAD and POST are two. Hosted registries have rules of their own
+   * for mounts, so they are asked by HEAD.
+   */
+  get findsByMount(): boolean {
+    return this.#findsByMount;
+  }
+
+  /** True once an answer to such a mount has been compared with a HEAD. */
+  mountProved = false;
+
+  /** Such a mount was refused, or its answer was not true. */
+  mountRefused(): void {
+    this.#findsByMount = false;
   }
 
   /** The size of the chunks for a blob of `size` bytes; undefined: in one request. */

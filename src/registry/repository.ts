@@ -6,6 +6,7 @@ import type {
   ManifestOptions,
   Mounter,
   OpenOptions,
+  Pushed,
   PushOptions,
   RawManifest,
   Source,
@@ -20,7 +21,9 @@ import { bareMediaType, isManifestOrIndexType, manifestAccept } from "../oci/med
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
 import { type Answer, bodyStream, discard, drain, singleHeader } from "./http.ts";
-import { hasBlob, sessionLocation, uploadBlob, type UploadPlace } from "./upload.ts";
+import { findOrOpen, hasBlob } from "./presence.ts";
+import { uploadBlob } from "./upload.ts";
+import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 import { requestWhole } from "./whole.ts";
 
 /** A repository. Cheap to make; all state is in the client. */
@@ -118,9 +121,17 @@ export class RegistryRepository implements Source, Target, Mounter {
     return found !== "missing" && found?.digest === descriptor.digest;
   }
 
-  async push(blob: BlobSource, options: PushOptions = {}): Promise<void> {
-    if (blob.isManifest) await this.#put(blob, blob.descriptor.digest, options);
-    else await uploadBlob(this.#place(), blob, options);
+  async push(blob: BlobSource, options: PushOptions = {}): Promise<Pushed> {
+    if (blob.isManifest) {
+      await this.#put(blob, blob.descriptor.digest, options);
+      return "stored";
+    }
+    const place = this.#place();
+    const found = await findOrOpen(place, blob.descriptor, options.signal);
+    if (found === "present") return found;
+    options.onStart?.();
+    await uploadBlob(place, blob, options, found);
+    return "stored";
   }
 
   async tag(manifest: BlobSource, tag: string, options: CallOptions = {}): Promise<void> {

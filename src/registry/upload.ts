@@ -9,17 +9,10 @@ import { backoffMs, maxAttempts } from "../content/retry.ts";
 import { resuming, verified } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import { shortDigest } from "../oci/digest.ts";
-import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
-import { isLocalAddress } from "./host.ts";
-import { type Answer, type ContentBody, discard, drain, singleHeader } from "./http.ts";
-
-/** The repository that the blob goes to. */
-export interface UploadPlace {
-  readonly client: RegistryClient;
-  readonly repository: string;
-  readonly scopes: readonly string[];
-}
+import { type ContentBody, discard, drain } from "./http.ts";
+import { hasBlob } from "./presence.ts";
+import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 
 const octets = { "content-type": "application/octet-stream" };
 /** A registry that checks a digest of many gigabytes, or moves them to its storage, answers late. Milliseconds. */
@@ -80,36 +73,6 @@ export async function uploadBlob(
       options.onProgress?.(0);
     }
   }
-}
-
-/** Resolves the Location of an upload answer against the request that it answers; opaque in all else. */
-export function sessionLocation(answer: Answer, place: UploadPlace): URL {
-  const text = singleHeader(answer, "location");
-  if (text === undefined || !URL.canParse(text, answer.url.href)) {
-    throw new AppError(
-      "REGISTRY",
-      `Cannot upload to ${place.client.registry}/${place.repository}: the answer names no upload location`,
-    );
-  }
-  const url = new URL(text, answer.url);
-  // A proxy that does not pass on scheme and port (X-Forwarded-Proto, Host) makes the registry name itself with
-  // http, or without its port (oras-project/oras-go#177).
-  const sameName = url.hostname === answer.url.hostname && (url.port === answer.url.port || url.port === "");
-  if (sameName && (url.protocol === "http:" || url.protocol === answer.url.protocol)) {
-    url.protocol = answer.url.protocol;
-    url.port = answer.url.port;
-  }
-  const astray = url.host !== answer.url.host && isLocalAddress(url.host) && !isLocalAddress(answer.url.host);
-  if (url.protocol !== answer.url.protocol || url.username !== "" || url.password !== "" || astray) {
-    throw new AppError(
-      "REGISTRY",
-      `Cannot upload to ${place.client.registry}/${place.repository}: the upload location ${url.protocol}//${url.host} is not safe to follow`,
-      {
-        hint: "check the X-Forwarded-Proto and X-Forwarded-Host headers of the registry's proxy",
-      },
-    );
-  }
-  return url;
 }
 
 async function openSession(place: UploadPlace, blob: BlobSource, signal?: AbortSignal): Promise<URL> {
@@ -247,20 +210,6 @@ async function arrivedAnyway(
   const unknown = isAppError(error, "NETWORK") || (error instanceof RegistryError && error.status >= 500);
   if (!unknown || reached < blob.descriptor.size) return false;
   return await hasBlob(place, blob.descriptor.digest, signal).catch(() => false);
-}
-
-/** HEAD of a blob: true if the repository has it. */
-export async function hasBlob(place: UploadPlace, digest: string, signal?: AbortSignal): Promise<boolean> {
-  const answer = await place.client.request({
-    method: "HEAD",
-    path: `/v2/${place.repository}/blobs/${digest}`,
-    what: `look for ${digest} in ${place.client.registry}/${place.repository}`,
-    scopes: place.scopes,
-    signal,
-    accept: [200, 404],
-  });
-  await drain(answer);
-  return answer.status === 200;
 }
 
 /** Learns from a refusal of a request of `bytes` what shape this host takes. True if there is another one to try. */

@@ -21,7 +21,8 @@ export async function requestWhole(
     try {
       return { answer, bytes: await readBytes(answer, limit, "fail", wanted.what) };
     } catch (error) {
-      if (!isAppError(error, "NETWORK") || attempt >= maxAttempts || wanted.signal?.aborted === true) throw error;
+      if (!isAppError(error, "NETWORK") || attempt >= maxAttempts || wanted.signal?.aborted === true)
+        throw error;
       const delayMs = backoffMs(attempt, client.clock);
       client.retrying(wanted.what, attempt, delayMs, error);
       await client.clock.sleep(delayMs, wanted.signal);

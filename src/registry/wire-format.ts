@@ -25,13 +25,16 @@ export class HeadReader {
     for (;;) {
       const end = this.#bytes.indexOf("\r\n\r\n");
       if (end < 0) {
-        if (this.#bytes.byteLength >= maxHeadBytes) throw malformed("UND_ERR_HEADERS_OVERFLOW", "the head of the answer is too long");
+        if (this.#bytes.byteLength >= maxHeadBytes)
+          throw malformed("UND_ERR_HEADERS_OVERFLOW", "the head of the answer is too long");
         return undefined;
       }
       const head = parseHead(this.#bytes.toString("latin1", 0, end));
       this.#bytes = this.#bytes.subarray(end + 4);
       if (head.status >= 200) {
-        this.rest = chunk.subarray(chunk.byteLength - (this.#bytes.byteLength + chunk.byteLength - taken.byteLength));
+        this.rest = chunk.subarray(
+          chunk.byteLength - (this.#bytes.byteLength + chunk.byteLength - taken.byteLength),
+        );
         return head;
       }
     }
@@ -54,21 +57,28 @@ export class Framing {
     const encoding = single(headers["transfer-encoding"])?.toLowerCase();
     const length = single(headers["content-length"]);
     if (encoding !== undefined && length !== undefined) {
-      throw malformed("UND_ERR_RES_CONTENT_LENGTH_MISMATCH", "the answer has both a length and a transfer encoding");
+      throw malformed(
+        "UND_ERR_RES_CONTENT_LENGTH_MISMATCH",
+        "the answer has both a length and a transfer encoding",
+      );
     }
-    if (encoding !== undefined && encoding !== "chunked") throw malformed("UND_ERR_HTTP_PARSER", "the answer has an unknown transfer encoding");
-    if (length !== undefined && !/^\d{1,15}$/.test(length)) throw malformed("UND_ERR_HTTP_PARSER", "the answer has no valid length");
+    if (encoding !== undefined && encoding !== "chunked")
+      throw malformed("UND_ERR_HTTP_PARSER", "the answer has an unknown transfer encoding");
+    if (length !== undefined && !/^\d{1,15}$/.test(length))
+      throw malformed("UND_ERR_HTTP_PARSER", "the answer has no valid length");
     this.#chunked = encoding === "chunked";
     this.#left = length === undefined ? undefined : Number(length);
     const bodiless = method === "HEAD" || status === 204 || status === 304 || this.#left === 0;
     this.done = bodiless && (!this.#chunked || method === "HEAD" || status === 204 || status === 304);
     this.keepsAlive =
-      single(headers["connection"])?.toLowerCase() !== "close" && (this.done || this.#chunked || this.#left !== undefined);
+      single(headers["connection"])?.toLowerCase() !== "close" &&
+      (this.done || this.#chunked || this.#left !== undefined);
   }
 
   /** The connection has ended: a body without a length is whole then, any other one is not. */
   end(): void {
-    if (this.#chunked || this.#left !== undefined) throw malformed("UND_ERR_SOCKET", "the connection ended in the middle of the body");
+    if (this.#chunked || this.#left !== undefined)
+      throw malformed("UND_ERR_SOCKET", "the connection ended in the middle of the body");
     this.done = true;
   }
 
@@ -107,7 +117,8 @@ export class Framing {
   #take(byte: number): void {
     if (byte !== 0x0a) {
       this.#line += String.fromCharCode(byte);
-      if (this.#line.length > maxChunkLine) throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer is not valid");
+      if (this.#line.length > maxChunkLine)
+        throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer is not valid");
       return;
     }
     const line = this.#line.replace(/\r$/, "");
@@ -119,7 +130,8 @@ export class Framing {
       this.done = line === "";
     } else {
       const size = /^([0-9a-fA-F]{1,12})[ \t]*(?:;.*)?$/.exec(line)?.[1];
-      if (size === undefined) throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer has no valid size");
+      if (size === undefined)
+        throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer has no valid size");
       this.#left = Number.parseInt(size, 16);
       this.#state = this.#left === 0 ? "trailer" : "data";
     }
@@ -134,7 +146,8 @@ function parseHead(text: string): Head {
   for (const line of lines) {
     const field = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*$/.exec(line);
     const [, name, value] = field ?? [];
-    if (name === undefined || value === undefined) throw malformed("UND_ERR_HTTP_PARSER", "a header of the answer is not valid");
+    if (name === undefined || value === undefined)
+      throw malformed("UND_ERR_HTTP_PARSER", "a header of the answer is not valid");
     const key = name.toLowerCase();
     const known = headers[key];
     headers[key] = known === undefined ? value : [...(typeof known === "string" ? [known] : known), value];
@@ -147,7 +160,8 @@ function parseHead(text: string): Head {
 function single(value: string | string[] | undefined): string | undefined {
   if (value === undefined || typeof value === "string") return value;
   const [first] = value;
-  if (value.some((other) => other !== first)) throw malformed("UND_ERR_HTTP_PARSER", "the answer contradicts itself");
+  if (value.some((other) => other !== first))
+    throw malformed("UND_ERR_HTTP_PARSER", "the answer contradicts itself");
   return first;
 }
 

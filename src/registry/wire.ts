@@ -92,7 +92,12 @@ export class Wire {
   }
 
   /** Connects to an origin. Throws what the socket throws. */
-  static async connect(origin: URL, trust: WireTrust, events: WireEvents, signal?: AbortSignal): Promise<Wire> {
+  static async connect(
+    origin: URL,
+    trust: WireTrust,
+    events: WireEvents,
+    signal?: AbortSignal,
+  ): Promise<Wire> {
     const wire = new Wire(origin, trust, events);
     const ready = Promise.withResolvers<void>();
     const abort = (): void => wire.destroy(signal?.reason);
@@ -100,7 +105,9 @@ export class Wire {
     const late = (): void => wire.#fail(coded("UND_ERR_CONNECT_TIMEOUT", "the connection timed out"));
     const timer = setTimeout(late, connectTimeoutMs);
     wire.#socket.once(origin.protocol === "https:" ? "secureConnect" : "connect", () => ready.resolve());
-    wire.#socket.once("close", () => ready.reject(wire.#failure ?? coded("UND_ERR_SOCKET", "the connection was closed")));
+    wire.#socket.once("close", () =>
+      ready.reject(wire.#failure ?? coded("UND_ERR_SOCKET", "the connection was closed")),
+    );
     try {
       await ready.promise;
     } finally {
@@ -154,7 +161,8 @@ export class Wire {
       over = true;
       this.#waits = false;
       this.#busy = false;
-      if (this.#queue.length > 0 || !framing.done || !framing.keepsAlive || !reusable || !this.usable) return this.destroy();
+      if (this.#queue.length > 0 || !framing.done || !framing.keepsAlive || !reusable || !this.usable)
+        return this.destroy();
       this.#events.onIdle(this);
       // Reading goes on, so that an idle connection notices when the server closes it.
       this.#socket.resume();
@@ -164,7 +172,11 @@ export class Wire {
     return {
       async *[Symbol.asyncIterator]() {
         try {
-          for (let chunk: Uint8Array | undefined = rest; !framing.done; chunk = framing.done ? undefined : await read()) {
+          for (
+            let chunk: Uint8Array | undefined = rest;
+            !framing.done;
+            chunk = framing.done ? undefined : await read()
+          ) {
             if (chunk === undefined) framing.end();
             else yield* framing.take(chunk);
           }
@@ -249,7 +261,8 @@ function headOf(request: WireRequest): string {
   const { method, url, headers } = request;
   const lines = Object.entries({ host: url.host, ...headers }).map(([name, value]) => {
     // A token service could try to smuggle a header in.
-    if (/[\r\n\0]/.test(value)) throw coded("UND_ERR_INVALID_ARG", `the value of the header ${name} is not valid`);
+    if (/[\r\n\0]/.test(value))
+      throw coded("UND_ERR_INVALID_ARG", `the value of the header ${name} is not valid`);
     return `${name}: ${value}\r\n`;
   });
   return `${method} ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join("")}\r\n`;

@@ -4,7 +4,7 @@
  * need the content, and no others. Nobody holds a slot while waiting for somebody else.
  */
 import type { LimitFunction } from "p-limit";
-import { type BlobSource, canMount, type Source, type Target } from "../content/content.ts";
+import { type BlobSource, canMount, type Pushed, type Source, type Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -121,36 +121,35 @@ class Copier {
   async #move(descriptor: Descriptor, { place, repository, images }: Need): Promise<void> {
     const { emit } = this.#options;
     const target = this.#ends.target(repository);
-    if (await target.has(descriptor, { signal: this.#signal })) {
-      emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
-      return;
-    }
     const key = keyOf(place, descriptor.digest);
-    emit({ type: "blob-started", key, name: shortDigest(descriptor.digest), size: descriptor.size });
+    const onStart = (): void => {
+      emit({ type: "blob-started", key, name: shortDigest(descriptor.digest), size: descriptor.size });
+    };
     const [source, ...others] = [...new Set(images.map((image) => this.#ends.source(image)))];
     if (source === undefined) throw new AppError("INTERNAL", `nobody has ${descriptor.digest}`);
-    const push = async (from: Source): Promise<void> => {
+    const push = async (from: Source): Promise<Pushed> =>
       await target.push(this.#blob(descriptor, from), {
         signal: this.#signal,
+        onStart,
         onProgress: (offset) => emit({ type: "blob-progress", key, offset }),
       });
-    };
     try {
       let pushed = push(source).catch(async (error: unknown) => {
         if (!isAppError(error, "INTEGRITY")) throw error;
         // A bit can flip under way: one clean second try tells that from content that is wrong at its source.
         emit({ type: "retrying", what: `copy ${descriptor.digest}`, attempt: 1, delayMs: 0, cause: error });
-        await push(source);
+        return await push(source);
       });
       for (const other of others) {
         // What is missing or damaged in one repository need not be so in another.
         pushed = pushed.catch(async (error: unknown) => {
           if (!isAppError(error, "NOT_FOUND", "INTEGRITY", "DENIED", "AUTH")) throw error;
-          await push(other);
+          return await push(other);
         });
       }
-      await pushed;
-      emit({ type: "blob-finished", key, size: descriptor.size });
+      const outcome = await pushed;
+      if (outcome === "present") emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
+      else emit({ type: "blob-finished", key, size: descriptor.size });
     } catch (error) {
       emit({ type: "blob-failed", key, error: toAppError(error) });
       throw error;

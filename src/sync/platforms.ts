@@ -3,7 +3,7 @@ import type { RawManifest } from "../content/content.ts";
 import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { digestOf } from "../oci/digest.ts";
-import { type ParsedIndex } from "../oci/manifest.ts";
+import type { ParsedIndex } from "../oci/manifest.ts";
 import { formatPlatform, isUnknownPlatform, matchesPlatform, type Platform } from "../oci/platform.ts";
 
 /** What is left of an index. `missing`: wanted platforms that it does not have. */

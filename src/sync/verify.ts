@@ -10,6 +10,8 @@ import type { Plan, PlannedImage } from "./plan.ts";
 
 /** One thing that is wrong: what, and in which images. */
 export interface Problem {
+  /** Where it is: in what was read, or in the registry that was asked. */
+  readonly place: "bundle" | "registry";
   readonly digest?: Digest;
   readonly images: readonly string[];
   readonly message: string;
@@ -42,7 +44,12 @@ export async function verifyContent(
       options.signal?.throwIfAborted();
       if (!isAppError(error, "INTEGRITY")) throw error;
       options.emit({ type: "blob-failed", key, error });
-      problems.push({ digest: key, images: images.map(({ source: name }) => name), message: error.message });
+      problems.push({
+        place: "bundle",
+        digest: key,
+        images: images.map(({ source: name }) => name),
+        message: error.message,
+      });
     }
   });
   return problems;
@@ -73,7 +80,12 @@ async function verifyImage(
   const problems: Problem[] = [];
   const { repository, tag } = image.target;
   const complain = (message: string, digest?: Digest): void => {
-    problems.push({ images: [image.source], message, ...(digest === undefined ? {} : { digest }) });
+    problems.push({
+      place: "registry",
+      images: [image.source],
+      message,
+      ...(digest === undefined ? {} : { digest }),
+    });
   };
   if (tag !== undefined) {
     const state = await limit(async () => await target.resolve(tag, call)).catch((error: unknown) =>

@@ -4,7 +4,8 @@ import { layOutPlan } from "../../src/cli/bundle-plan.ts";
 import { ManifestStore } from "../../src/content/manifest-store.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
-import { type NodeRole, type Plan, type PlannedImage, withoutImages } from "../../src/sync/plan.ts";
+import type { NodeRole } from "../../src/sync/node.ts";
+import { type Plan, type PlannedImage, withoutImages } from "../../src/sync/plan.ts";
 
 const node = (role: NodeRole, name: number, size = name) => ({
   role,

@@ -78,6 +78,17 @@ describe("an error of oclif's parser", () => {
   });
 });
 
+test("a mistake of ours without a hint leads to the help, and keeps its own hint where it has one", () => {
+  const bare = new AppError("REFERENCE", 'Cannot read image reference "a:1:2"');
+  expect(reportError(bare, quiet, "mirror pull")).toMatchObject({
+    text: `Error: ${bare.message}\n  hint: mirror pull --help shows how to write it`,
+    json: { error: { code: "REFERENCE" } },
+    exitCode: 2,
+  });
+  const hinted = new AppError("USAGE", "Cannot use it", { hint: "write that" });
+  expect(reportError(hinted, quiet, "mirror pull").text).toBe("Error: Cannot use it\n  hint: write that");
+});
+
 test("a defect asks for a report, and says where it is with DEBUG alone", () => {
   const defect = new TypeError("x is not a function");
   const { text, exitCode } = reportError(defect, quiet);

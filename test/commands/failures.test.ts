@@ -169,9 +169,9 @@ describe("a damaged bundle", () => {
       await flipped(name, whole.indexOf(content[part]) + 100);
       const verified = await mirror("verify", name);
       expect(verified.code).toBe(4);
-      expect(verified.stderr).toContain(`Error: ${name} is not whole: 1 problem`);
+      expect(verified.stderr).toContain(`Error: ${name} is damaged: 1 problem`);
       expect(verified.stderr).toContain(digest);
-      expect(verified.stderr).toContain(`needed by ${badName()})`);
+      expect(verified.stderr).toContain(badName());
       expect(verified.stderr).not.toContain(goodName());
 
       await using target = await startRegistry();

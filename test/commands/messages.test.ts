@@ -66,7 +66,7 @@ const mistakes: readonly Mistake[] = [
   ],
   ["pull list.yaml --to x.tar", 2, "USAGE", /it looks like a list$/, "write -f list.yaml"],
   ["pull a:1 --platform amd64 --to x.tar", 2, "USAGE", /^Cannot read platform "amd64"/, "linux/amd64"],
-  ["pull a:1:2 --to x.tar", 2, "REFERENCE", /a:1:2/, ""],
+  ["pull a:1:2 --to x.tar", 2, "REFERENCE", /a:1:2/, "mirror pull --help"],
   ["push bundle.tar --registry http://{host}", 2, "USAGE", /begins with http:/, "--plain-http {host}"],
   [
     "push bundle.tar --registry {host} --name {x}",

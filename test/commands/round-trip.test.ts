@@ -138,7 +138,8 @@ describe("push", () => {
     target.deleteBlob("proof/renamed/api", lost);
     const result = await runMirror(["verify", "bundle.tar", ...at], { cwd: folder.path });
     expect(result.code).toBe(4);
-    expect(result.stderr).toContain(`layer ${lost} is not in proof/renamed/api (needed by ${names()[1]})`);
+    expect(result.stderr).toContain(`layer ${lost} is not in proof/renamed/api`);
+    expect(result.stderr).toContain(names()[1]);
     expect(result.stderr).toContain("1 problem");
   });
 

