@@ -13,6 +13,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { compact } from "./compact.ts";
 import { diskError, writeAll } from "./disk.ts";
+import { EarlySync } from "./early-sync.ts";
 import { readFileRange } from "./file-range.ts";
 import { Journal, readJournal } from "./journal.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
@@ -33,6 +34,7 @@ export class BundleWriter implements Target {
   #layout: Layout;
   #committed = false;
   readonly #file: FileHandle;
+  readonly #early: EarlySync;
   readonly #journal: Journal;
   readonly #options: WriterOptions;
   readonly #done: Set<Digest>;
@@ -48,6 +50,7 @@ export class BundleWriter implements Target {
     this.#path = path;
     this.#layout = layout;
     this.#file = file;
+    this.#early = new EarlySync(file);
     this.#journal = journal;
     this.#done = done;
     this.#options = options;
@@ -129,6 +132,7 @@ export class BundleWriter implements Target {
     }
     try {
       // The rename must not get to the disk before the content does.
+      await this.#early.settled();
       await this.#file.sync();
       await rename(partPath(this.#path), this.#path);
       this.#committed = true;
@@ -144,6 +148,7 @@ export class BundleWriter implements Target {
   /** Leaves the unfinished file and its journal for the next run, unless nothing has come yet. */
   async abandon(): Promise<void> {
     if (this.#committed) return;
+    await this.#early.settled();
     await this.#file.close();
     await this.#journal.close();
     if (this.#done.size === 0) await removePart(this.#path);
@@ -156,6 +161,7 @@ export class BundleWriter implements Target {
       await output.write(entry.header);
       for await (const chunk of content) {
         await output.write(chunk);
+        this.#early.wrote(chunk.byteLength);
         received += chunk.byteLength;
         onProgress?.(received);
       }

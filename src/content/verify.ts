@@ -86,8 +86,6 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
         `Cannot read ${digest}: the connection ended after ${offset} of ${size} bytes`,
       );
     } catch (error) {
-      // It broke behind the last byte: there is nothing left to ask for.
-      if (isAppError(error, "NETWORK") && offset === blob.descriptor.size) return;
       // The fault came behind the last byte: there is nothing left to ask for.
       if (isAppError(error, "NETWORK") && offset === blob.descriptor.size && offset > 0) return;
       attempt += 1;

@@ -77,10 +77,10 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
   const seen = new Set<string>();
   let at: string | URL | undefined = wanted.path;
   while (at !== undefined) {
-    if (seen.has(`${at}`) || seen.size === maxPages) {
+    if (seen.has(String(at)) || seen.size === maxPages) {
       throw new AppError("REGISTRY", `Cannot ${wanted.what}: its pages never end`);
     }
-    seen.add(`${at}`);
+    seen.add(String(at));
     const { answer, bytes }: WholeAnswer = await readPage(client, wanted, at);
     if (answer.status === 404) {
       throw new AppError("NOT_FOUND", `Cannot ${wanted.what}: ${client.registry} has no such repository`, {

@@ -53,8 +53,6 @@ export class UploadManners {
 
   /** A request of `bytes` was too large. Returns false when nothing smaller is left to try. */
   tooLarge(bytes: number): boolean {
-    // An upload beside this one has learned it already.
-    if (this.#limited && this.#chunkBytes < bytes) return true;
     const next = smallerChunks.find((size) => size < bytes);
     if (next === undefined) return false;
     this.#whole = false;

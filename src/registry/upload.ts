@@ -7,7 +7,7 @@
 import type { BlobSource, PushOptions } from "../content/content.ts";
 import { backoffMs, maxAttempts } from "../content/retry.ts";
 import { resuming, verified } from "../content/verify.ts";
-import { AppError, isAppError } from "../errors.ts";
+import { type AppError, isAppError } from "../errors.ts";
 import { shortDigest } from "../oci/digest.ts";
 import { RegistryError } from "./errors.ts";
 import { type ContentBody, discard, drain } from "./http.ts";

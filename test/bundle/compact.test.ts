@@ -2,7 +2,7 @@ import { open } from "node:fs/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compact } from "../../src/bundle/compact.ts";
-import { type BundleContents, layOut, type Layout } from "../../src/bundle/layout.ts";
+import { type BundleContents, type Layout, layOut } from "../../src/bundle/layout.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { tempDir } from "../support/temp.ts";

@@ -1,5 +1,5 @@
-import { describe, expect, test } from "vitest";
 import { extract, type Header } from "tar-stream";
+import { describe, expect, test } from "vitest";
 import { blockBytes, endBytes, paddingOf, readHeader, tarHeader } from "../../src/bundle/tar-header.ts";
 
 /** What tar-stream makes of a header; the content does not have to be there. */

@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { canMount, type Target } from "../../src/content/content.ts";
 import { ManifestStore } from "../../src/content/manifest-store.ts";
 import { AppError } from "../../src/errors.ts";
-import { makeImage } from "../support/images.ts";
 import { collect } from "../registry-client/support.ts";
+import { makeImage } from "../support/images.ts";
 
 const image = await makeImage();
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { backoffMs, systemClock } from "../../src/content/retry.ts";
 import { AppError } from "../../src/errors.ts";
-import { failureOf, FakeClock } from "../registry-client/support.ts";
+import { FakeClock, failureOf } from "../registry-client/support.ts";
 
 test("back-off doubles to half a minute, and chance spreads it over all of that", () => {
   const most = (attempt: number): number => backoffMs(attempt, new FakeClock(1));

@@ -4,15 +4,15 @@ import type { BlobSource } from "../../src/content/content.ts";
 import { proveContent, readAll, resuming, verified } from "../../src/content/verify.ts";
 import { AppError } from "../../src/errors.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import { randomBytesOf } from "../support/layers.ts";
 import {
   blobSource,
   collect,
   descriptorOf,
-  failureOf,
   FakeClock,
+  failureOf,
   piecesOf,
 } from "../registry-client/support.ts";
+import { randomBytesOf } from "../support/layers.ts";
 
 const bytes = randomBytesOf("verify", 10_000);
 const descriptor = descriptorOf(bytes);
@@ -37,6 +37,15 @@ describe("verified", () => {
       expect(await collect(verified(piecesOf(bytes, size), descriptor))).toEqual(bytes);
     },
   );
+
+  test("takes pieces of nothing, behind the last byte too", async () => {
+    const pieces = async function* (): AsyncGenerator<Uint8Array, void> {
+      yield bytes.subarray(0, 0);
+      yield bytes;
+      yield bytes.subarray(0, 0);
+    };
+    expect(await collect(verified(pieces(), descriptor))).toEqual(bytes);
+  });
 
   test("knows sha512", async () => {
     const wide = { ...descriptor, digest: digestOf(bytes, "sha512") };

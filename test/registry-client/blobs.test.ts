@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { BlobSource } from "../../src/content/content.ts";
 import { resuming, verified } from "../../src/content/verify.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
-import type { Reply } from "../registry/http.ts";
+import { type Reply, replyHeader } from "../registry/http.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { startRawServer } from "./raw-server.ts";
@@ -171,7 +171,7 @@ describe("reading with resume", () => {
     registry.fault("drop-body-after", { bytes: 500_000, times: 1 });
     onRange((reply) => {
       const body = Buffer.concat(reply.body ?? []).subarray(0, 200_000);
-      const start = Number(/^bytes (\d+)/.exec(`${reply.headers?.["content-range"]}`)?.[1]);
+      const start = Number(/^bytes (\d+)/.exec(replyHeader(reply, "content-range") ?? "")?.[1]);
       return {
         ...reply,
         headers: { "content-range": `bytes ${start}-${start + body.length - 1}/1000000` },

@@ -48,7 +48,10 @@ function answer(...replies: readonly Reply[]): void {
   let next = 0;
   registry.customFault("scripted", {
     path: /\/tags\/list$|\/_catalog$/,
-    intercept: () => replies[Math.min((next += 1), replies.length) - 1],
+    intercept: () => {
+      next += 1;
+      return replies[Math.min(next, replies.length) - 1];
+    },
   });
 }
 const tagsPage = (tags: unknown, headers: ReplyHeaders = {}): Reply =>

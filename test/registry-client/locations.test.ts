@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RegistryClient } from "../../src/registry/client.ts";
+import { singleHeader } from "../../src/registry/http.ts";
 import { sessionLocation } from "../../src/registry/upload-place.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
@@ -92,7 +93,7 @@ describe("the session's Location", () => {
       body: "",
       accept: [202],
     });
-    rewrite(registry, () => `${opened.headers["location"]}`);
+    rewrite(registry, () => singleHeader(opened, "location") ?? "");
     await using own = connectTo(registry, { plainHttp: true, credential });
     await own.repository("a").push(blobSource(bytes));
     expect(other.blob("a", digest)).toEqual(bytes);

@@ -2,8 +2,8 @@
 import { expect, test } from "vitest";
 import { resuming } from "../../src/content/verify.ts";
 import { AppError } from "../../src/errors.ts";
-import { blobOf } from "../support/layers.ts";
 import { startRegistry } from "../registry/registry.ts";
+import { blobOf } from "../support/layers.ts";
 import { connectTo, FakeClock } from "./support.ts";
 
 test("requests to a registry that does not come back fail at once, after one has waited", async () => {

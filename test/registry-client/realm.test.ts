@@ -5,7 +5,7 @@ import { errorReply, jsonReply } from "../registry/errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
-import { connectTo, failureOf, FakeClock } from "./support.ts";
+import { connectTo, FakeClock, failureOf } from "./support.ts";
 
 const credential = { username: "ada", password: "s3cret", origin: "config.json" };
 const image = await makeImage();

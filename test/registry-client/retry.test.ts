@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
-import { blobSource, connectTo, failureOf, FakeClock, logged, type Watched } from "./support.ts";
+import { blobSource, connectTo, FakeClock, failureOf, logged, type Watched } from "./support.ts";
 
 const image = await makeImage();
 let registry: TestRegistry;

@@ -12,7 +12,7 @@ import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { missingParts } from "../support/graph.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";
 import { makeLayer, randomBytesOf } from "../support/layers.ts";
-import { copyTo, findProblems, pull, wanted, type WantedImage } from "../support/pipeline.ts";
+import { copyTo, findProblems, pull, type WantedImage, wanted } from "../support/pipeline.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
 let folder: TempDir;

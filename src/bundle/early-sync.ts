@@ -1,0 +1,35 @@
+/** Sends what is written on its way to the disk while more of it comes, so that the last fsync finds little to do. */
+import type { FileHandle } from "node:fs/promises";
+
+/** So much is written between two of these. Bytes. */
+const syncEveryBytes = 256 * 1024 * 1024;
+
+/** Counts what is written to a file, and syncs it in the background now and then. */
+export class EarlySync {
+  readonly #file: FileHandle;
+  #unsynced = 0;
+  #running: Promise<void> | undefined;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** So many bytes were written. */
+  wrote(bytes: number): void {
+    this.#unsynced += bytes;
+    if (this.#unsynced < syncEveryBytes || this.#running !== undefined) return;
+    this.#unsynced = 0;
+    this.#running = this.#file
+      .datasync()
+      // The sync at the end tells what is wrong: this one only saves time.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#running = undefined;
+      });
+  }
+
+  /** Resolves when none is under way: nobody may close the file under it. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+}
