@@ -1,9 +1,9 @@
 /** What Docker's `manifest.json` can offer of an image: one platform, since it knows no more. */
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { isImageConfigType } from "../oci/media-types.ts";
 import { matchesPlatform, type Platform } from "../oci/platform.ts";
-import type { Digest } from "../oci/digest.ts";
 import type { DockerImage } from "./metadata.ts";
 
 /** The platform that `docker load` is offered where an image has several. */

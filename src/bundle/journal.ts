@@ -11,12 +11,19 @@ import { diskError } from "./disk.ts";
 
 const Head = z.object({ version: z.literal(1), layout: z.string() });
 const Line = z.object({ done: Digest });
+/** So much may be whole without being noted: bytes, and milliseconds. */
+const noteAtBytes = 1024 * 1024;
+const noteAfterMs = 100;
 
 /** The journal of one `.part` file, open for appending. */
 export class Journal {
   readonly #file: FileHandle;
   readonly #path: string;
   #closed = false;
+  #lines = "";
+  #unnoted = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(file: FileHandle, path: string) {
     this.#file = file;
@@ -46,25 +53,51 @@ export class Journal {
     }
   }
 
-  /** Notes that a blob is whole. */
-  async done(digest: Digest): Promise<void> {
-    try {
-      await this.#file.appendFile(`${JSON.stringify({ done: digest })}\n`);
-    } catch (error) {
-      throw diskError(`write ${this.#path}`, error);
-    }
+  /**
+   * Notes that a blob of `size` bytes is whole. Small blobs are noted together a little later, since each write
+   * costs as much as one of them; a crash in between costs no more than fetching those few again. Throws DISK, for
+   * this note or an earlier one.
+   */
+  async done(digest: Digest, size: number): Promise<void> {
+    this.#lines += `${JSON.stringify({ done: digest })}\n`;
+    this.#unnoted += size;
+    if (this.#unnoted >= noteAtBytes) return await this.#flush();
+    this.#timer ??= setTimeout(() => {
+      // A failure is kept, and met by the next call.
+      this.#flush().catch(() => undefined);
+    }, noteAfterMs);
+    this.#timer.unref();
   }
 
   /** Closes the file and leaves it for the next run. */
   async close(): Promise<void> {
-    if (!this.#closed) await this.#file.close();
+    if (this.#closed) return;
     this.#closed = true;
+    await this.#flush().finally(async () => await this.#file.close());
   }
 
   /** Closes and removes the file: its purpose is fulfilled. */
   async remove(): Promise<void> {
-    await this.close();
+    // What was not noted yet, or could not be, is of no interest any more.
+    this.#lines = "";
+    await this.close().catch(() => undefined);
     await rm(this.#path, { force: true });
+  }
+
+  #flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const lines = this.#lines;
+    this.#lines = "";
+    this.#unnoted = 0;
+    // One after the other: two appends at a time could mix their lines. After a failure, all that follow fail.
+    this.#writing = this.#writing.then(async () => {
+      if (lines === "") return;
+      await this.#file.appendFile(lines).catch((error: unknown) => {
+        throw diskError(`write ${this.#path}`, error);
+      });
+    });
+    return this.#writing;
   }
 }
 

@@ -7,7 +7,7 @@ import { AppError } from "../errors.ts";
 import { Descriptor } from "../oci/descriptor.ts";
 import { Digest, digestOf } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/media-types.ts";
-import { type BlobSize, blobPath, type BundleContents, type MetadataFile } from "./layout.ts";
+import { type BlobSize, type BundleContents, blobPath, type MetadataFile } from "./layout.ts";
 
 /** What Docker's `manifest.json` says of one image: the config and layers of one platform. */
 export interface DockerImage {

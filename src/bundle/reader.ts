@@ -11,7 +11,7 @@ import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
-import { type BlobEntry, type BundleContents, layOut, type Layout, type MetadataFile } from "./layout.ts";
+import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
 import { type BundleImage, imageName, mirrorFilePath, readMirrorFile } from "./metadata.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 

@@ -21,20 +21,21 @@ export function paddingOf(size: number): number {
  * PAX header in front, so the result is one or more blocks long.
  */
 export async function tarHeader(name: string, size: number): Promise<Buffer> {
+  // Left alone once it has given the header: ending an archive whose entry is not complete makes it fail.
   const archive = pack();
+  const header = Promise.withResolvers<Buffer>();
   const blocks: Buffer[] = [];
-  const ignore = (): void => {
-    // Destroying an archive whose entry is not complete is the intention here.
-  };
-  const entry = archive.entry({ name, size, mode: 0o644, mtime: new Date(0), uid: 0, gid: 0, type: "file" });
-  entry.on("error", ignore);
-  archive.on("error", ignore);
-  for await (const block of archive as AsyncIterable<Buffer>) {
+  archive.on("data", (data: unknown) => {
+    const block = data as Buffer;
     blocks.push(block);
     if (block.byteLength === blockBytes && block[typeFlagOffset] === regularFile)
-      return Buffer.concat(blocks);
-  }
-  throw new AppError("INTERNAL", `tar-stream made no header for ${name}`);
+      header.resolve(Buffer.concat(blocks));
+  });
+  archive.on("error", header.reject);
+  archive
+    .entry({ name, size, mode: 0o644, mtime: new Date(0), uid: 0, gid: 0, type: "file" })
+    .on("error", header.reject);
+  return await header.promise;
 }
 
 /** What a plain header block says. Enough to find the first files of a bundle; undefined for an empty block. */

@@ -106,7 +106,7 @@ export class BundleWriter implements Target {
     });
     await this.#write(entry, verified(stream, blob.descriptor), options.onProgress);
     this.#done.add(digest);
-    await this.#journal.done(digest);
+    await this.#journal.done(digest, entry.size);
     return "stored";
   }
 

@@ -1,6 +1,6 @@
 /** A plan as a bundle, and a bundle as a plan: the one place where both sides are known. */
 import { dockerImage } from "../bundle/docker-image.ts";
-import { type BundleContents, layOut, type Layout } from "../bundle/layout.ts";
+import { type BundleContents, type Layout, layOut } from "../bundle/layout.ts";
 import { type BundleImage, makeMetadata } from "../bundle/metadata.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";

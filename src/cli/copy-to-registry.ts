@@ -6,7 +6,7 @@ import { makePlan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
-import { conclude, notBegun, registryTarget, transfer, type TransferResult } from "./transfer.ts";
+import { conclude, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 
 /** The source side, whatever it is. */
 export interface SourceSide {

@@ -3,7 +3,7 @@ import type { ManifestStore } from "../content/manifest-store.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { formatPlatform, isUnknownPlatform } from "../oci/platform.ts";
 import { formatBytes, plural, table } from "../report/format.ts";
-import { failedPlans, imageResult, type ImageResult } from "../sync/outcome.ts";
+import { failedPlans, type ImageResult, imageResult } from "../sync/outcome.ts";
 import type { Plan, PlanFailure, PlannedImage } from "../sync/plan.ts";
 
 /** One image of a plan. Sizes in bytes, of all that the image is made of. */

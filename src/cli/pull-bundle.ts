@@ -11,7 +11,7 @@ import { layOutPlan } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import type { Session } from "./session.ts";
-import { conclude, errorsOf, notBegun, registrySources, transfer, type TransferResult } from "./transfer.ts";
+import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
 const notPulledHint = "nothing was pulled; correct the list, or pull the others with --keep-going";
 

@@ -1,6 +1,6 @@
 import { Args } from "@oclif/core";
-import { BundleReader } from "../bundle/reader.ts";
 import { imageName } from "../bundle/metadata.ts";
+import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { formatDescription } from "../cli/description.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";

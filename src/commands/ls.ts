@@ -1,7 +1,7 @@
 import { Args } from "@oclif/core";
 import pLimit from "p-limit";
-import { BundleReader } from "../bundle/reader.ts";
 import { imageName } from "../bundle/metadata.ts";
+import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";

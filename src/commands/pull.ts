@@ -1,5 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { bundlePath } from "../cli/bundle-path.ts";
 import {
   argumentOnly,
   failFastFlag,
@@ -8,8 +9,7 @@ import {
   selectionFlags,
   transferFlags,
 } from "../cli/flags.ts";
-import { bundlePath } from "../cli/bundle-path.ts";
-import { pullBundle, type PullResult } from "../cli/pull-bundle.ts";
+import { type PullResult, pullBundle } from "../cli/pull-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { planRequests, readSelection } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";

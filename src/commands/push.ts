@@ -2,6 +2,7 @@ import { Args } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
+import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
   argumentOnly,
   failFastFlag,
@@ -10,7 +11,6 @@ import {
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
-import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";

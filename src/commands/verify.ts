@@ -5,7 +5,7 @@ import { argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
-import { formatVerified, verifyBundle, verifyFailure, type VerifyResult } from "../cli/verify-bundle.ts";
+import { formatVerified, type VerifyResult, verifyBundle, verifyFailure } from "../cli/verify-bundle.ts";
 
 export default class Verify extends MirrorCommand {
   static override summary = "prove every digest of a bundle, and that a registry holds all of it";

@@ -3,8 +3,8 @@
  * credentials go nowhere but to the registry and the token service that it names.
  */
 import { z } from "zod";
-import { AppError } from "../errors.ts";
 import type { Clock } from "../content/retry.ts";
+import { AppError } from "../errors.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import type { Credential } from "./credentials.ts";
 import { answerError, printable } from "./errors.ts";

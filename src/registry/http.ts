@@ -1,7 +1,7 @@
 /** One HTTP exchange: raw bytes, bounded error bodies, and redirects that carry no credential elsewhere. */
 import { type Dispatcher, request } from "undici";
-import { AppError } from "../errors.ts";
 import type { ByteStream } from "../content/content.ts";
+import { AppError } from "../errors.ts";
 import { type FailedAnswer, maxErrorBytes, networkError } from "./errors.ts";
 import { isLocalAddress } from "./host.ts";
 import type { Wires } from "./wires.ts";

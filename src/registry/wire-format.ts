@@ -153,7 +153,7 @@ function parseHead(text: string): Head {
     const known = headers[key];
     headers[key] = known === undefined ? value : [...(typeof known === "string" ? [known] : known), value];
   }
-  const closes = /^HTTP\/1\.0/.test(first) && headers["connection"] === undefined;
+  const closes = first.startsWith("HTTP/1.0") && headers["connection"] === undefined;
   return { status: Number(status), headers: closes ? { ...headers, connection: "close" } : headers };
 }
 

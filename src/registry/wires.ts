@@ -45,8 +45,7 @@ export class Wires {
   close(): void {
     for (const { timer } of [...this.#idle.values()].flat()) clearTimeout(timer);
     this.#idle.clear();
-    for (const wire of [...this.#open.keys()])
-      wire.destroy(coded("UND_ERR_DESTROYED", "the client is closed"));
+    for (const wire of this.#open.keys()) wire.destroy(coded("UND_ERR_DESTROYED", "the client is closed"));
   }
 
   async #connect(url: URL, signal: AbortSignal | undefined): Promise<Wire> {

@@ -1,7 +1,7 @@
 /** The end of a run over many images: which are done, which failed, and the exit code that follows. */
 import { AppError, type ErrorCode, exitCodes } from "../errors.ts";
-import type { PlanFailure, PlannedImage } from "./plan.ts";
 import type { ImageOutcome } from "./copy.ts";
+import type { PlanFailure, PlannedImage } from "./plan.ts";
 
 /** An image in the result of a command. */
 export interface ImageResult {

@@ -4,8 +4,8 @@
  */
 import pLimit from "p-limit";
 import {
-  canMount,
   type CallOptions,
+  canMount,
   type RawManifest,
   type Source,
   type Target,

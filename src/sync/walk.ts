@@ -9,10 +9,10 @@ import type { Digest } from "../oci/digest.ts";
 import { type Parsed, type ParsedManifest, parseManifest } from "../oci/manifest.ts";
 import { isForeignLayerType, isImageConfigType, isManifestOrIndexType } from "../oci/media-types.ts";
 import { formatPlatform, matchesPlatform, type Platform } from "../oci/platform.ts";
-import type { Emit } from "./events.ts";
 import { maxConfigBytes, platformOf } from "./config.ts";
-import { choosePlatforms, noPlatform } from "./platforms.ts";
+import type { Emit } from "./events.ts";
 import type { NodeRole, PlannedNode } from "./node.ts";
+import { choosePlatforms, noPlatform } from "./platforms.ts";
 
 export interface WalkOptions extends CallOptions {
   readonly manifests: ManifestStore;

@@ -177,7 +177,7 @@ export async function prepareCorpus(profile: Profile, folder: string, program: s
   await rm(home, { recursive: true, force: true });
   const dir = join(home, "registry");
   await mkdir(dir, { recursive: true });
-  await using registry = await startDockerRegistry({ program, dir });
+  await using registry = await startDockerRegistry({ program, forMeasuring: true, dir });
   const uploader = new Uploader(registry.url, profile.repository);
   try {
     const limit = pLimit(16);

@@ -65,7 +65,11 @@ async function runOnce(
   const work = join(place, "work");
   try {
     for (const name of ["home", "tmp"]) await mkdir(join(work, name), { recursive: true });
-    await using target = await startDockerRegistry({ program, dir: join(place, "target") });
+    await using target = await startDockerRegistry({
+      program,
+      forMeasuring: true,
+      dir: join(place, "target"),
+    });
     const context: RunContext = {
       source: `${source.host}/${corpus.repository}`,
       targetHost: target.host,
@@ -95,7 +99,7 @@ async function runOnce(
 /** Runs all turns of a task. A push reads the bundle that the same tool has pulled, outside of the measurement. */
 export async function race(options: RaceOptions, task: Task): Promise<readonly Series[]> {
   const { profile, corpus, contenders, runs, scratch, program, log } = options;
-  await using source = await startDockerRegistry({ program, dir: corpus.dir });
+  await using source = await startDockerRegistry({ program, forMeasuring: true, dir: corpus.dir });
   const bundles = new Map<string, string>();
   if (task === "push") {
     for (const contender of contenders) {

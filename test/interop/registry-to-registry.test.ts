@@ -66,7 +66,7 @@ describe.skipIf(tools === undefined)("between docker-registries", () => {
     const lost = await mirror(...verify);
     expect(lost, lost.stderr).toMatchObject({ code: 4, stdout: "" });
     expect(lost.stderr).toContain(`layer ${layer} is not in team/web`);
-    expect(lost.stderr).toContain(`needed by ${source.host}/team/web:1.0`);
+    expect(lost.stderr).toContain(`${source.host}/team/web:1.0:`);
   });
 
   test("ls lists a catalog of more pages than one, and pull takes what it prints", async () => {

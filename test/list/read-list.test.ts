@@ -235,7 +235,7 @@ describe("a plain list", () => {
 
   it("tells all its problems with their places", () => {
     expect(failure("nginx\n  Redis:7\nfoo bar\nuser:s3cret@a.io/b\n").message.split("\n")).toEqual([
-      'l.yaml:2:3: Cannot read image reference "Redis:7": the repository must be lower case (write redis)',
+      'l.yaml:2:3: Cannot read image reference "Redis:7": the repository must be lower case (write redis:7)',
       'l.yaml:3:1: expected one image reference a line, got "foo bar"',
       'l.yaml:4:1: Cannot read image reference "***@a.io/b": it holds a user name (leave it out and log in to the registry)',
     ]);

@@ -61,7 +61,7 @@ describe("messages", () => {
   it.each([
     ["https://ghcr.io/o/r", "leave https:// out"],
     ["docker://ubuntu", "leave docker:// out"],
-    ["ghcr.io/O/r:1", "write ghcr.io/o/r"],
+    ["ghcr.io/O/r:1", "write ghcr.io/o/r:1"],
     ["Ubuntu", "write ubuntu"],
     ["docker/Docker", "write docker/docker"],
     ["user:pw@ex.com/x", "leave it out and log in to the registry"],

@@ -1,7 +1,7 @@
 /** Access control of the test registry: Basic, or Bearer with a token server of its own. */
 import { randomUUID } from "node:crypto";
 import { errorReply, jsonReply } from "./errors.ts";
-import { header, readBody, type RegistryRequest, type Reply } from "./http.ts";
+import { header, type RegistryRequest, type Reply, readBody } from "./http.ts";
 import type { Route } from "./routes.ts";
 
 /** Passwords by user name. */

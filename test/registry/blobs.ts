@@ -1,6 +1,6 @@
 /** Blobs: HEAD, GET with one range, DELETE. */
 import { isDigest } from "../../src/oci/digest.ts";
-import { sliceBlob, type RegistryContent, type StoredBlob } from "./content.ts";
+import { type RegistryContent, type StoredBlob, sliceBlob } from "./content.ts";
 import { methodNotAllowed, RegistryError } from "./errors.ts";
 import { header, type RegistryRequest, type Reply } from "./http.ts";
 

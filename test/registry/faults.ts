@@ -9,10 +9,10 @@ import {
   ConnectionCut,
   header,
   lengthOf,
-  readBody,
-  replyHeader,
   type Reply,
   type ReplyHeaders,
+  readBody,
+  replyHeader,
 } from "./http.ts";
 
 const everything = /^\//;

@@ -3,7 +3,7 @@ import { digestOf, isDigest } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
 import type { RegistryContent, StoredManifest } from "./content.ts";
 import { errorReply, methodNotAllowed, RegistryError, type RegistryErrorEntry } from "./errors.ts";
-import { header, readBody, type RegistryRequest, type Reply } from "./http.ts";
+import { header, type RegistryRequest, type Reply, readBody } from "./http.ts";
 
 const maxManifestBytes = 4 * 1024 * 1024;
 

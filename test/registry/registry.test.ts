@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Agent } from "undici";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
 import { manifestAccept, mediaTypes } from "../../src/oci/media-types.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";

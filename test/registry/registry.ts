@@ -13,8 +13,8 @@ import { type ActiveFault, type Fault, type FaultContext, FaultList, type FaultU
 import { type FaultName, type FaultOptions, faults } from "./faults.ts";
 import {
   ConnectionCut,
-  listen,
   type Listener,
+  listen,
   type Origin,
   type RegistryRequest,
   type Reply,

@@ -1,7 +1,7 @@
 /** Test images, indexes and artifacts: deterministic, and real enough for Docker and containerd to unpack. */
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
-import { parsePlatform, type Platform } from "../../src/oci/platform.ts";
+import { type Platform, parsePlatform } from "../../src/oci/platform.ts";
 import type { TestRegistry } from "../registry/registry.ts";
 import { blobOf, type Flavour, layerOf, makeRandomLayer, type TestBlob, type TestLayer } from "./layers.ts";
 

@@ -1,11 +1,14 @@
 /** Starts the real docker-registry (CNCF distribution) for one test. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
 import { AccessLog } from "./access-log.ts";
 import type { Certificate } from "./certificates.ts";
 import { insideNamespace } from "./namespace.ts";
@@ -39,6 +42,11 @@ export interface DockerRegistryOptions {
   readonly deleteEnabled?: boolean;
   /** Refuses every write, as during garbage collection; default false. */
   readonly readOnly?: boolean;
+  /**
+   * For benchmarks: configured as the official image is (descriptor cache in memory), and silent, so that neither
+   * the registry nor the reader of its log takes processor time from what is measured. The access log stays empty.
+   */
+  readonly forMeasuring?: boolean;
   /** The most repositories on one page of the catalog, default 1000 as the registry's own. */
   readonly catalogMaxEntries?: number;
 }
@@ -62,16 +70,19 @@ const startTimeoutMs = 20_000;
 
 /** The configuration. JSON is YAML. */
 function configuration(options: DockerRegistryOptions, dir: string, passwords: string): string {
-  const { htpasswd, tls, token, redirect, host = "127.0.0.1", port = 0 } = options;
+  const { htpasswd, tls, token, redirect, host = "127.0.0.1", port = 0, forMeasuring = false } = options;
   return JSON.stringify({
     version: 0.1,
     // The level that still tells the port; the access log goes to stdout by itself.
-    log: { level: "info", formatter: "json", accesslog: { disabled: false } },
+    log: forMeasuring
+      ? { level: "error", accesslog: { disabled: true } }
+      : { level: "info", formatter: "json", accesslog: { disabled: false } },
     storage: {
       filesystem: { rootdirectory: dir, maxthreads: 100 },
       delete: { enabled: options.deleteEnabled ?? false },
       maintenance: { uploadpurging: { enabled: false }, readonly: { enabled: options.readOnly ?? false } },
       // Without the cache every check looks at the files, so a test may change them.
+      ...(forMeasuring ? { cache: { blobdescriptor: "inmemory" } } : {}),
     },
     catalog: { maxentries: options.catalogMaxEntries ?? 1000 },
     ...(redirect === undefined
@@ -117,6 +128,27 @@ async function get(url: string, netns: string | undefined): Promise<number> {
   });
 }
 
+/** A port of 127.0.0.1 that nobody listens on at this moment. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no port is free");
+  return address.port;
+}
+
+/** Waits until a registry answers, or the time limit. */
+async function answering(url: string): Promise<void> {
+  for (const deadline = performance.now() + startTimeoutMs; ; ) {
+    const answer = await fetch(`${url}/v2/`).catch(() => undefined);
+    if (answer !== undefined) return;
+    if (performance.now() > deadline) throw new Error(`no answer from ${url}`);
+    await pause(20);
+  }
+}
+
 /** Waits for the line that tells the port. Rejects when the process ends first, or after the time limit. */
 function listeningPort(
   child: ChildProcess,
@@ -143,7 +175,12 @@ function listeningPort(
 }
 
 /** Starts a registry and waits until it answers. Throws with its log when it does not start. */
-export async function startDockerRegistry(options: DockerRegistryOptions): Promise<DockerRegistry> {
+export async function startDockerRegistry(wanted: DockerRegistryOptions): Promise<DockerRegistry> {
+  // A silent registry does not tell its port.
+  const options =
+    wanted.forMeasuring === true && wanted.port === undefined
+      ? { ...wanted, port: await freePort() }
+      : wanted;
   const { netns, tls, host: address = "127.0.0.1" } = options;
   const scratch = await mkdtemp(join(tmpdir(), "oci-mirror-registry-"));
   const dir = options.dir ?? join(scratch, "content");
@@ -167,13 +204,15 @@ export async function startDockerRegistry(options: DockerRegistryOptions): Promi
     if (log.length > 50) log.shift();
   });
   try {
-    const port = await listeningPort(child, log, (take) => errors.on("line", take));
+    const silent = options.forMeasuring === true ? options.port : undefined;
+    const port = silent ?? (await listeningPort(child, log, (take) => errors.on("line", take)));
     const host = `${address.includes(":") ? `[${address}]` : address}:${port}`;
     const url = `${tls === undefined ? "http" : "https"}://${host}`;
     const accessLog = new AccessLog((query) => get(`${url}/v2/?${query}`, netns));
     createInterface({ input: child.stdout }).on("line", (line) => accessLog.add(line));
     // The socket takes connections from here on; the marker proves that it also answers and logs.
-    await accessLog.requests();
+    if (silent === undefined) await accessLog.requests();
+    else await answering(url);
     return { host, url, dir, accessLog, pid: child.pid ?? 0, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();

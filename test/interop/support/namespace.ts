@@ -2,7 +2,7 @@
  * A network namespace that owns addresses which this machine does not have: there, 10.141.241.175:32000 is a real
  * registry. Needs root and iproute2.
  */
-import { type Outcome, run, type RunOptions } from "./process.ts";
+import { type Outcome, type RunOptions, run } from "./process.ts";
 
 /** A namespace with its addresses up. */
 export interface NetworkNamespace extends AsyncDisposable {
