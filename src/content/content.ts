@@ -8,8 +8,8 @@ import type { Descriptor } from "../oci/descriptor.ts";
 /**
  * Bytes in order. A chunk is only lent: it is valid until the next but one is asked for (so that a writer may
  * still be busy with one while the next one comes), since those who read from sockets and files use the same
- * buffers again and again. Who keeps a chunk longer copies it. Ending the iteration early releases what is behind
- * it (socket, file handle).
+ * buffers again and again. The last chunk stays valid. Who keeps another one longer copies it. Ending the
+ * iteration early releases what is behind it (socket, file handle).
  */
 export type ByteStream = AsyncIterable<Uint8Array>;
 

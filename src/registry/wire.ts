@@ -35,6 +35,8 @@ export interface WireBody extends AsyncIterable<Uint8Array> {
 
 /** One read takes up to this many bytes: few reads on a fast link, and little memory for eight streams. */
 const readBytes = 1024 * 1024;
+/** Chunks under this size are handed out as copies, which cost less than a buffer that is not used again. Bytes. */
+const keptChunkBytes = 64 * 1024;
 const connectTimeoutMs = 15_000;
 const idleTimeoutMs = 90_000;
 
@@ -53,6 +55,9 @@ export class Wire {
   /** What came before it was asked for: pieces of TLS, or of a server that speaks out of turn. */
   readonly #queue: Uint8Array[] = [];
   #busy = false;
+  /** The buffer of the chunk before the current one. */
+  #spare: Buffer | undefined;
+  #lastBytes = 0;
   /** True while it is the other side's turn: only then is silence a fault. */
   #waits = false;
   #ended = false;
@@ -163,6 +168,8 @@ export class Wire {
       over = true;
       this.#waits = false;
       this.#busy = false;
+      // The last chunk may still be on its way to a disk, and the next exchange is somebody else's.
+      if (this.#lastBytes >= keptChunkBytes) this.#spare = undefined;
       if (this.#queue.length === 0 && framing.done && framing.keepsAlive && reusable && this.usable) {
         this.#events.onIdle(this);
         // Reading goes on, so that an idle connection notices when the server closes it.
@@ -182,7 +189,9 @@ export class Wire {
             chunk = framing.done ? undefined : await read()
           ) {
             if (chunk === undefined) framing.end();
-            else yield* framing.take(chunk);
+            else
+              for (const piece of framing.take(chunk))
+                yield piece.byteLength < keptChunkBytes ? Buffer.from(piece) : piece;
           }
         } finally {
           finish();
@@ -226,13 +235,16 @@ export class Wire {
 
   /** Two buffers in turn for all reads: a chunk stays valid while the next one comes, as ByteStream promises. */
   #reading(): { buffer: () => Buffer; callback: (length: number, buffer: Uint8Array) => boolean } {
-    let [next, other] = [Buffer.allocUnsafeSlow(readBytes), Buffer.allocUnsafeSlow(readBytes)];
+    let current: Buffer | undefined;
     return {
       buffer: () => {
-        [next, other] = [other, next];
+        const next = this.#spare ?? Buffer.allocUnsafeSlow(readBytes);
+        this.#spare = current;
+        current = next;
         return next;
       },
       callback: (length, buffer) => {
+        this.#lastBytes = length;
         this.#settle(buffer.subarray(0, length));
         // Reading goes on when the next chunk is asked for.
         return false;

@@ -230,3 +230,22 @@ test("a token cannot smuggle a header in", async () => {
   }
   expect(registry.requests.every(({ headers }) => headers["x-evil"] === undefined)).toBe(true);
 });
+
+test("the last chunk of a blob stays as it is while the same connection brings the next blob", async () => {
+  await using registry = await startRegistry();
+  const blobs = ["one", "two", "three"].map((seed) => randomBytesOf(seed, 3_000_000));
+  for (const blob of blobs) registry.putBlob("a", blob);
+  await using watched = connectTo(registry);
+  const last: Uint8Array[] = [];
+  const copies: Buffer[] = [];
+  for (const blob of blobs) {
+    let chunk: Uint8Array = new Uint8Array();
+    for await (chunk of await watched.repository("a").open(descriptorOf(blob))) {
+      // Only the last one is of interest.
+    }
+    last.push(chunk);
+    copies.push(Buffer.from(chunk));
+  }
+  // A writer that is busy with the end of one blob must not find another blob in its hands.
+  expect(last.map((chunk, index) => copies[index]?.equals(chunk))).toEqual([true, true, true]);
+});
