@@ -45,6 +45,8 @@ export async function compact(file: FileHandle, from: Layout, to: Layout, name: 
 
 async function move(file: FileHandle, from: BlobEntry, to: BlobEntry, name: string): Promise<void> {
   if (from.contentOffset === to.contentOffset) return;
+  if (from.contentOffset < to.contentOffset)
+    throw new AppError("INTERNAL", `${to.digest} would move towards the end`);
   for (let done = 0; done < to.size; done += pieceBytes) {
     const length = Math.min(pieceBytes, to.size - done);
     const piece = await readExactly(file, from.contentOffset + done, length, name);

@@ -9,6 +9,7 @@ export class EarlySync {
   readonly #file: FileHandle;
   #unsynced = 0;
   #running: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(file: FileHandle) {
     this.#file = file;
@@ -21,8 +22,10 @@ export class EarlySync {
     this.#unsynced = 0;
     this.#running = this.#file
       .datasync()
-      // The sync at the end tells what is wrong: this one only saves time.
-      .catch(() => undefined)
+      // Kept for the end: the system tells of a lost write once, and a later sync would find nothing wrong.
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
       .finally(() => {
         this.#running = undefined;
       });
@@ -31,5 +34,10 @@ export class EarlySync {
   /** Resolves when none is under way: nobody may close the file under it. */
   async settled(): Promise<void> {
     await this.#running;
+  }
+
+  /** Throws what a sync in the background has met: what was written before may be lost. */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 }

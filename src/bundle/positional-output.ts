@@ -14,6 +14,8 @@ export class PositionalOutput {
   #gathered: Uint8Array[] = [];
   #length = 0;
   #writing: Promise<void> | undefined;
+  /** The write of a chunk that is only lent, until the next call has waited for it. */
+  #lent: Promise<void> | undefined;
 
   /** `position`: where the first byte goes. `name`: what messages call the file. */
   constructor(file: FileHandle, position: number, name: string) {
@@ -23,7 +25,8 @@ export class PositionalOutput {
   }
 
   /**
-   * Takes a chunk, which must stay as it is until the call after the next one resolves (ByteStream promises that).
+   * Takes a chunk, which must stay as it is until the next call resolves: then the next but one may be asked for, and
+   * comes into the same buffer (ByteStream).
    * Throws DISK for this chunk or an earlier one.
    */
   async write(chunk: Uint8Array): Promise<void> {
@@ -31,7 +34,12 @@ export class PositionalOutput {
     // A chunk is only lent, and a gathered one waits longer than that.
     this.#gathered.push(isLarge ? chunk : Buffer.from(chunk));
     this.#length += chunk.byteLength;
+    const lent = this.#lent;
+    this.#lent = undefined;
     if (isLarge || this.#length >= gatherBytes) await this.#start();
+    // A small chunk starts no write that would wait for the one before.
+    else await lent;
+    if (isLarge) this.#lent = this.#writing;
   }
 
   /** Resolves when everything that was taken is written. */

@@ -17,6 +17,7 @@ import { EarlySync } from "./early-sync.ts";
 import { readFileRange } from "./file-range.ts";
 import { Journal, readJournal } from "./journal.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
+import { BundleLock } from "./lock.ts";
 import { PositionalOutput } from "./positional-output.ts";
 
 export interface WriterOptions {
@@ -36,15 +37,19 @@ export class BundleWriter implements Target {
   readonly #file: FileHandle;
   readonly #early: EarlySync;
   readonly #journal: Journal;
+  readonly #lock: BundleLock;
   readonly #options: WriterOptions;
   readonly #done: Set<Digest>;
 
   private constructor(
     path: string,
     layout: Layout,
-    file: FileHandle,
-    journal: Journal,
-    done: Set<Digest>,
+    {
+      file,
+      journal,
+      lock,
+      done,
+    }: { file: FileHandle; journal: Journal; lock: BundleLock; done: Set<Digest> },
     options: WriterOptions,
   ) {
     this.#path = path;
@@ -52,6 +57,7 @@ export class BundleWriter implements Target {
     this.#file = file;
     this.#early = new EarlySync(file);
     this.#journal = journal;
+    this.#lock = lock;
     this.#done = done;
     this.#options = options;
   }
@@ -61,8 +67,23 @@ export class BundleWriter implements Target {
    * fit. Throws DISK (with needed and free bytes where space is short) or NOT_FOUND.
    */
   static async open(path: string, layout: Layout, options: WriterOptions): Promise<BundleWriter> {
-    const part = partPath(path);
     await checkBundlePath(path);
+    const lock = await BundleLock.take(path);
+    try {
+      return await BundleWriter.#open(path, layout, lock, options);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  static async #open(
+    path: string,
+    layout: Layout,
+    lock: BundleLock,
+    options: WriterOptions,
+  ): Promise<BundleWriter> {
+    const part = partPath(path);
     const claimed = await readJournal(journalPath(path), layout.id);
     const resumed = claimed.size > 0 && (await sizeOf(part)) === layout.totalBytes;
     let file: FileHandle | undefined;
@@ -77,7 +98,7 @@ export class BundleWriter implements Target {
         : await Journal.start(journalPath(path), layout.id);
       for (const entry of layout.metadata)
         await writeAll(file, [entry.header, entry.bytes], entry.headerOffset, part);
-      return new BundleWriter(path, layout, file, journal, done, options);
+      return new BundleWriter(path, layout, { file, journal, lock, done }, options);
     } catch (error) {
       await file?.close();
       await journal?.close();
@@ -133,12 +154,14 @@ export class BundleWriter implements Target {
     try {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
+      this.#early.check();
       await this.#file.sync();
       await rename(partPath(this.#path), this.#path);
       this.#committed = true;
       await this.#file.close();
       await this.#journal.remove();
       await syncFolder(dirname(this.#path));
+      await this.#lock.release();
       return this.#layout.totalBytes;
     } catch (error) {
       throw diskError(`write ${this.#path}`, error);
@@ -148,10 +171,15 @@ export class BundleWriter implements Target {
   /** Leaves the unfinished file and its journal for the next run, unless nothing has come yet. */
   async abandon(): Promise<void> {
     if (this.#committed) return;
-    await this.#early.settled();
-    await this.#file.close();
-    await this.#journal.close();
-    if (this.#done.size === 0) await removePart(this.#path);
+    try {
+      await this.#early.settled();
+      await this.#file.close();
+      // The disk may be full: what was not noted is fetched again.
+      await this.#journal.close().catch(() => undefined);
+      if (this.#done.size === 0) await removePart(this.#path);
+    } finally {
+      await this.#lock.release();
+    }
   }
 
   async #write(entry: BlobEntry, content: ByteStream, onProgress: PushOptions["onProgress"]): Promise<void> {
@@ -164,6 +192,8 @@ export class BundleWriter implements Target {
         this.#early.wrote(chunk.byteLength);
         received += chunk.byteLength;
         onProgress?.(received);
+        // Asking for the end gives the last chunks back.
+        if (received === entry.size) await output.flush();
       }
     } finally {
       await output.flush();

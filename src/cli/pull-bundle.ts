@@ -78,7 +78,8 @@ export async function pullBundle(
     const bundle = { path: options.path, bytes: await writer.commit() };
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
-    await writer.abandon();
+    // The first failure is the one to tell.
+    await writer.abandon().catch(() => undefined);
     throw error;
   }
 }

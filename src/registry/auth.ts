@@ -150,6 +150,7 @@ export class Authenticator {
     const service = challenge.parameters["service"];
     const what = `get a token for ${this.#options.registry} from ${realm.host}`;
     const common = { what, signal };
+    const authorization = credential?.identityToken === undefined ? this.#basic() : undefined;
     let answer: Answer;
     if (credential?.identityToken !== undefined) {
       const form = new URLSearchParams({
@@ -171,7 +172,6 @@ export class Authenticator {
     } else {
       if (service !== undefined) realm.searchParams.set("service", service);
       for (const scope of scopes) realm.searchParams.append("scope", scope);
-      const authorization = this.#basic();
       answer = await sendFollowing(this.#options.transport, {
         ...common,
         method: "GET",
@@ -180,7 +180,7 @@ export class Authenticator {
       });
     }
     const body = await readText(answer, maxTokenBytes);
-    if (answer.status !== 200) throw this.#refused(what, answer, body);
+    if (answer.status !== 200) throw this.#refused(what, answer, this.withoutSecrets(body, authorization));
     return this.#token(body, realm);
   }
 
@@ -237,7 +237,7 @@ export class Authenticator {
         },
       );
     }
-    return answerError(what, failedAnswer("GET", answer, this.withoutSecrets(body)));
+    return answerError(what, failedAnswer("GET", answer, body));
   }
 }
 

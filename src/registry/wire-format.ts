@@ -50,6 +50,8 @@ export class Framing {
   /** Bytes left of the body, or of the current chunk; undefined: until the connection ends. */
   #left: number | undefined;
   readonly #chunked: boolean;
+  /** True if every read of the connection gives one piece; otherwise who lends buffers has to copy. */
+  readonly onePiecePerRead: boolean;
   #state: "size" | "data" | "gap" | "trailer" = "size";
   #line = "";
 
@@ -67,6 +69,7 @@ export class Framing {
     if (length !== undefined && !/^\d{1,15}$/.test(length))
       throw malformed("UND_ERR_HTTP_PARSER", "the answer has no valid length");
     this.#chunked = encoding === "chunked";
+    this.onePiecePerRead = !this.#chunked;
     this.#left = length === undefined ? undefined : Number(length);
     const bodiless = method === "HEAD" || status === 204 || status === 304 || this.#left === 0;
     this.done = bodiless && (!this.#chunked || method === "HEAD" || status === 204 || status === 304);
@@ -111,6 +114,7 @@ export class Framing {
         at += 1;
       }
     }
+    if (at < chunk.byteLength) this.keepsAlive = false;
   }
 
   /** One byte of the chunked coding that is not data: sizes, line ends, trailers. */

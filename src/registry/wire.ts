@@ -147,6 +147,9 @@ export class Wire {
       this.#waits = true;
       this.#socket.setTimeout(request.headersTimeoutMs);
       const { head } = await answered;
+      if (early && head.status < 300) {
+        throw coded("UND_ERR_SOCKET", "the answer came before all was sent");
+      }
       this.#socket.setTimeout(idleTimeoutMs);
       return { ...head, body: this.#body(request.method, head, reader.rest, !early) };
     } catch (error) {
@@ -179,6 +182,10 @@ export class Wire {
       }
     };
     const read = async (): Promise<Uint8Array | undefined> => await this.#read();
+    const lend = (piece: Uint8Array): Uint8Array =>
+      framing.onePiecePerRead && piece.byteLength >= keptChunkBytes ? piece : Buffer.from(piece);
+    // More than was promised: what follows would be taken for the next answer.
+    if (framing.done && rest.byteLength > 0) framing.keepsAlive = false;
     if (framing.done) finish();
     return {
       async *[Symbol.asyncIterator]() {
@@ -189,9 +196,7 @@ export class Wire {
             chunk = framing.done ? undefined : await read()
           ) {
             if (chunk === undefined) framing.end();
-            else
-              for (const piece of framing.take(chunk))
-                yield piece.byteLength < keptChunkBytes ? Buffer.from(piece) : piece;
+            else for (const piece of framing.take(chunk)) yield lend(piece);
           }
         } finally {
           finish();
@@ -217,6 +222,8 @@ export class Wire {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#ended) return Promise.resolve(undefined);
     this.#pending = Promise.withResolvers<Uint8Array | undefined>();
+    // The timer goes off once only, and may have done so while it was our own side that was slow.
+    this.#socket.setTimeout(this.#socket.timeout ?? idleTimeoutMs);
     this.#socket.resume();
     return this.#pending.promise;
   }
