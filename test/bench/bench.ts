@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { run } from "../interop/support/process.ts";
 import { interopTools, onPath } from "../interop/support/tools.ts";
 import { projectRoot } from "../tools/project.ts";
-import { type Contender, mirror, peers, type Task, tasks } from "./contenders.ts";
+import { type Contender, mirror, peersFor, type Task, tasks } from "./contenders.ts";
 import { prepareCorpus } from "./corpus.ts";
 import { profiles } from "./profile.ts";
 import { race } from "./race.ts";
@@ -20,8 +20,9 @@ const help = `npm run bench -- [options]
   --profile NAMES   ${Object.keys(profiles).join(", ")} or all, with commas (default large)
   --only TASKS      ${tasks.join(", ")}, with commas (default all)
   --runs N          runs of each tool at each task (default 5)
-  --peers NAMES     ${peers.map(({ name }) => name).join(", ")}, with commas (default: those that are found)
+  --peers NAMES     crane, skopeo, oras, with commas (default: those that are found)
   --peers-only      leave mirror out
+  --plain-peers     call the peers with their own defaults, one process at a time (default: tuned for speed)
   --path DIR        look for peers and docker-registry here before PATH
   --corpus DIR      where content is kept between calls (default ${tmpdir()})
   --work DIR        where targets and bundles go; needs some four times the profile's size (default ${tmpdir()})
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     runs: { type: "string", default: "5" },
     peers: { type: "string" },
     "peers-only": { type: "boolean", default: false },
+    "plain-peers": { type: "boolean", default: false },
     path: { type: "string" },
     corpus: { type: "string", default: tmpdir() },
     work: { type: "string", default: tmpdir() },
@@ -41,6 +43,8 @@ const { values } = parseArgs({
     help: { type: "boolean", default: false },
   },
 });
+
+const peers = peersFor(values["plain-peers"] ? "plain" : "tuned");
 
 /** Splits at commas; every part has to be one of `known`. */
 function choose<T extends string>(option: string, value: string, known: readonly T[]): readonly T[] {
