@@ -92,7 +92,7 @@ export function toAppError(error: unknown): AppError {
 export function systemCode(error: unknown): string | undefined {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; depth += 1) {
     if ("code" in at && typeof at.code === "string" && !(at instanceof AppError)) return at.code;
-    // Happy eyeballs wraps one error per address (AggregateError); the first one is as good as any.
+    // Happy eyeballs wraps one error per address (AggregateError); the first one tells as much as the others.
     at = at.cause ?? (at instanceof AggregateError ? at.errors[0] : undefined);
   }
   return undefined;
