@@ -26,7 +26,7 @@ export class HeadReader {
       const end = this.#bytes.indexOf("\r\n\r\n");
       if (end < 0) {
         if (this.#bytes.byteLength >= maxHeadBytes)
-          throw malformed("UND_ERR_HEADERS_OVERFLOW", "the head of the answer is too long");
+          throw coded("UND_ERR_HEADERS_OVERFLOW", "the head of the answer is too long");
         return undefined;
       }
       const head = parseHead(this.#bytes.toString("latin1", 0, end));
@@ -59,15 +59,15 @@ export class Framing {
     const encoding = single(headers["transfer-encoding"])?.toLowerCase();
     const length = single(headers["content-length"]);
     if (encoding !== undefined && length !== undefined) {
-      throw malformed(
+      throw coded(
         "UND_ERR_RES_CONTENT_LENGTH_MISMATCH",
         "the answer has both a length and a transfer encoding",
       );
     }
     if (encoding !== undefined && encoding !== "chunked")
-      throw malformed("UND_ERR_HTTP_PARSER", "the answer has an unknown transfer encoding");
+      throw coded("UND_ERR_HTTP_PARSER", "the answer has an unknown transfer encoding");
     if (length !== undefined && !/^\d{1,15}$/.test(length))
-      throw malformed("UND_ERR_HTTP_PARSER", "the answer has no valid length");
+      throw coded("UND_ERR_HTTP_PARSER", "the answer has no valid length");
     this.#chunked = encoding === "chunked";
     this.onePiecePerRead = !this.#chunked;
     this.#left = length === undefined ? undefined : Number(length);
@@ -81,7 +81,7 @@ export class Framing {
   /** The connection has ended: a body without a length is whole then, any other one is not. */
   end(): void {
     if (this.#chunked || this.#left !== undefined)
-      throw malformed("UND_ERR_SOCKET", "the connection ended in the middle of the body");
+      throw coded("UND_ERR_SOCKET", "the connection ended in the middle of the body");
     this.done = true;
   }
 
@@ -122,20 +122,19 @@ export class Framing {
     if (byte !== 0x0a) {
       this.#line += String.fromCharCode(byte);
       if (this.#line.length > maxChunkLine)
-        throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer is not valid");
+        throw coded("UND_ERR_HTTP_PARSER", "a chunk of the answer is not valid");
       return;
     }
     const line = this.#line.replace(/\r$/, "");
     this.#line = "";
     if (this.#state === "gap") {
-      if (line !== "") throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer is longer than it says");
+      if (line !== "") throw coded("UND_ERR_HTTP_PARSER", "a chunk of the answer is longer than it says");
       this.#state = "size";
     } else if (this.#state === "trailer") {
       this.done = line === "";
     } else {
       const size = /^([0-9a-fA-F]{1,12})[ \t]*(?:;.*)?$/.exec(line)?.[1];
-      if (size === undefined)
-        throw malformed("UND_ERR_HTTP_PARSER", "a chunk of the answer has no valid size");
+      if (size === undefined) throw coded("UND_ERR_HTTP_PARSER", "a chunk of the answer has no valid size");
       this.#left = Number.parseInt(size, 16);
       this.#state = this.#left === 0 ? "trailer" : "data";
     }
@@ -145,14 +144,14 @@ export class Framing {
 function parseHead(text: string): Head {
   const [first = "", ...lines] = text.split("\r\n");
   const status = /^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(first)?.[1];
-  if (status === undefined) throw malformed("UND_ERR_HTTP_PARSER", "the answer is not HTTP");
+  if (status === undefined) throw coded("UND_ERR_HTTP_PARSER", "the answer is not HTTP");
   const headers: Record<string, string | string[]> = {};
   for (const line of lines) {
     // The blanks around the value are cut off afterwards: a pattern that does it takes seconds for a hostile line.
     const field = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):(.*)$/.exec(line);
     const [name, value] = [field?.[1], field?.[2]?.trim()];
     if (name === undefined || value === undefined)
-      throw malformed("UND_ERR_HTTP_PARSER", "a header of the answer is not valid");
+      throw coded("UND_ERR_HTTP_PARSER", "a header of the answer is not valid");
     const key = name.toLowerCase();
     const known = headers[key];
     headers[key] = known === undefined ? value : [...(typeof known === "string" ? [known] : known), value];
@@ -166,10 +165,11 @@ function single(value: string | string[] | undefined): string | undefined {
   if (value === undefined || typeof value === "string") return value;
   const [first] = value;
   if (value.some((other) => other !== first))
-    throw malformed("UND_ERR_HTTP_PARSER", "the answer contradicts itself");
+    throw coded("UND_ERR_HTTP_PARSER", "the answer contradicts itself");
   return first;
 }
 
-function malformed(code: string, message: string): Error {
+/** An error with undici's code for the same failure, so that both kinds of connection are explained alike. */
+export function coded(code: string, message: string): Error {
   return Object.assign(new Error(message), { code });
 }

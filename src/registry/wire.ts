@@ -6,7 +6,7 @@
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
 import type { ByteStream } from "../content/content.ts";
-import { Framing, type Head, HeadReader } from "./wire-format.ts";
+import { coded, Framing, type Head, HeadReader } from "./wire-format.ts";
 
 export interface WireTrust {
   readonly secureContext: () => SecureContext;
@@ -137,12 +137,15 @@ export class Wire {
     const answered = this.#readHead(reader).then((head) => ({ head }));
     answered.catch(() => undefined);
     let early = false;
+    let left = Number(request.headers["content-length"] ?? "0");
     try {
       await this.#write(Buffer.from(headOf(request), "latin1"));
       for await (const chunk of request.body ?? []) {
         // Early answers are refusals: there is no use in sending the rest, and often nobody to read it.
-        early = (await Promise.race([this.#write(chunk), answered])) !== undefined;
-        if (early) break;
+        const answer = await Promise.race([this.#write(chunk), answered]);
+        left -= chunk.byteLength;
+        early = answer !== undefined && left > 0;
+        if (answer !== undefined) break;
       }
       this.#waits = true;
       this.#socket.setTimeout(request.headersTimeoutMs);
@@ -289,9 +292,4 @@ function headOf(request: WireRequest): string {
     return `${name}: ${value}\r\n`;
   });
   return `${method} ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join("")}\r\n`;
-}
-
-/** An error with undici's code for the same failure, so that both kinds of connection are explained alike. */
-export function coded(code: string, message: string): Error {
-  return Object.assign(new Error(message), { code });
 }

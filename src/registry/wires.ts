@@ -1,5 +1,6 @@
 /** The connections for large bodies of one registry: opened on demand, used again while they are warm. */
-import { coded, Wire, type WireAnswer, type WireRequest, type WireTrust } from "./wire.ts";
+import { Wire, type WireAnswer, type WireRequest, type WireTrust } from "./wire.ts";
+import { coded } from "./wire-format.ts";
 
 interface Idle {
   readonly wire: Wire;
