@@ -3,18 +3,8 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
+import type { Credential } from "../content/credential.ts";
 import { AppError, systemCode } from "../errors.ts";
-
-/** What to prove who we are with. `origin` says where it was found; it never holds the secret itself. */
-export interface Credential {
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  /** OAuth2 refresh token (`identitytoken`). */
-  readonly identityToken?: string | undefined;
-  /** A bearer token to send as it is (`registrytoken`). */
-  readonly registryToken?: string | undefined;
-  readonly origin: string;
-}
 
 const Entry = z.object({
   auth: z.string().optional(),

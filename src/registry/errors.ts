@@ -1,5 +1,6 @@
 /** A registry's answer, or the lack of one, as an error that a person can act on. No secret ever gets in. */
 import { AppError, type ErrorCode, systemCode } from "../errors.ts";
+import { formatRateLimit, parseRetryAfter, type RateLimit } from "./rate-limit.ts";
 
 /** No more of an error body than this is read, in bytes. */
 export const maxErrorBytes = 64 * 1024;
@@ -20,18 +21,18 @@ export interface FailedAnswer {
   readonly requestId?: string | undefined;
   /** The header `Retry-After`. */
   readonly retryAfter?: string | undefined;
+  readonly rateLimit?: RateLimit | undefined;
 }
 
 const passingStatuses: ReadonlySet<number> = new Set([
-  408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524,
+  408, 425, 429, 499, 500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 527,
 ]);
-const maxRetryAfterMs = 120_000;
 
 /** An error answer of a registry, with its status and the codes of its body. */
 export class RegistryError extends AppError {
   readonly status: number;
   readonly problems: readonly RegistryProblem[];
-  /** How long the registry asks us to stay away, in milliseconds, capped; undefined if it does not say. */
+  /** How long the registry asks us to stay away, in milliseconds; undefined if it does not say. */
   readonly retryAfterMs: number | undefined;
 
   constructor(
@@ -56,22 +57,25 @@ export class RegistryError extends AppError {
     this.retryAfterMs = parseRetryAfter(answer.retryAfter);
   }
 
-  /** True for a status that may be gone with the next try. */
+  /** True for an answer that may be another one with the next try (protocol notes 10.1). */
   get passing(): boolean {
-    return passingStatuses.has(this.status);
+    return passingStatuses.has(this.status) || this.limited || this.has("UNAVAILABLE");
+  }
+
+  /** True if we ask too much of the registry: what it limits are all requests, not just this one. */
+  get limited(): boolean {
+    // Some say it with 403, or with the 400 of a ThrottlingException.
+    return (
+      this.status === 429 ||
+      this.has("TOOMANYREQUESTS") ||
+      ([400, 403].includes(this.status) && /rate limit|throttl/i.test(this.message))
+    );
   }
 
   /** True if the body names this code of distribution-spec. */
   has(code: string): boolean {
     return this.problems.some((problem) => problem.code === code);
   }
-}
-
-/** `Retry-After` in seconds or as a date (RFC 9110 §10.2.3). */
-function parseRetryAfter(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), maxRetryAfterMs);
 }
 
 /** Scheme, host and path. The query may hold signatures and session state, so it never gets into a message. */
@@ -98,15 +102,19 @@ export function parseProblems(body: string): readonly RegistryProblem[] {
   });
 }
 
-/** The error for an answer with an unexpected status. `what` names the thing: `the tag 1.0 of 10.0.0.1/app`. */
-export function answerError(what: string, answer: FailedAnswer): RegistryError {
+/**
+ * The error for an answer with an unexpected status. `what` names the thing: `the tag 1.0 of 10.0.0.1/app`;
+ * `credential` is where the credential was found that was refused.
+ */
+export function answerError(what: string, answer: FailedAnswer, credential?: string): RegistryError {
   const problems = parseProblems(answer.body);
   const host = answer.url.host;
   const said = problems
     .map((problem) => [problem.code, problem.message].filter((part) => part !== "").join(" "))
     .join("; ");
   const text = problems.length === 0 && !/^\s*</.test(answer.body) ? printable(answer.body.trim()) : "";
-  const reason = said || text ? `: ${said || text}` : "";
+  const used = credential === undefined ? "" : ` (credentials from ${credential})`;
+  const reason = (said || text ? `: ${said || text}` : "") + used;
   const full = (state: string): string =>
     `Cannot ${what}: ${host} answered ${answer.status}${state}${reason}`;
   const make = (code: ErrorCode, state: string, hint?: string): RegistryError =>
@@ -116,10 +124,14 @@ export function answerError(what: string, answer: FailedAnswer): RegistryError {
       return make(
         "AUTH",
         " (not authenticated)",
-        `log in to ${host} with docker login, or check the credentials in Docker's config.json`,
+        `log in with mirror login ${host}, or check the credentials that it found`,
       );
     case 403:
-      return make("DENIED", " (denied)", `check that your account has the right to do this on ${host}`);
+      return make(
+        "DENIED",
+        ["GET", "HEAD"].includes(answer.method) ? " (denied)" : " (denied: no push access)",
+        `check that your account has the right to do this on ${host}`,
+      );
     case 404:
       return make("NOT_FOUND", " (not found)");
     case 405:
@@ -134,7 +146,7 @@ export function answerError(what: string, answer: FailedAnswer): RegistryError {
     case 429:
       return make(
         "REGISTRY",
-        " (too many requests)",
+        ` (too many requests${formatRateLimit(answer.rateLimit, parseRetryAfter(answer.retryAfter))})`,
         "wait for the limit to renew, log in to get a higher one, or lower the concurrency",
       );
     case 507:

@@ -36,8 +36,12 @@ export function hostName(host: string): string {
 
 /** True for `localhost`, `*.localhost`, 127.0.0.0/8 and ::1. */
 export function isLoopbackHost(host: string): boolean {
-  const name = hostName(host).toLowerCase().replace(/\.$/, "");
-  return name === "localhost" || name.endsWith(".localhost") || contains(loopback, name);
+  return isLoopbackName(hostName(host));
+}
+
+function isLoopbackName(name: string): boolean {
+  const lower = name.toLowerCase().replace(/\.$/, "");
+  return lower === "localhost" || lower.endsWith(".localhost") || contains(loopback, lower);
 }
 
 /** True for an IP literal in a private range (RFC 1918, RFC 4193). */
@@ -45,10 +49,18 @@ export function isPrivateAddress(host: string): boolean {
   return contains(privateRanges, hostName(host));
 }
 
-/** True for an IP literal that only exists on this machine or link: what a remote answer must never lead us to. */
-export function isLocalAddress(host: string): boolean {
-  const name = hostName(host);
-  return isLoopbackHost(host) || [privateRanges, linkLocal, unspecified].some((list) => contains(list, name));
+/** What an address is to us. */
+export type AddressKind = "loopback" | "private" | "linkLocal" | "public";
+
+/**
+ * The kind of an IP literal or of a loopback name; undefined for any other name. "This host" (0.0.0.0/8, ::) is
+ * loopback: systems connect to themselves there.
+ */
+export function addressKind(name: string): AddressKind | undefined {
+  if (isLoopbackName(name) || contains(unspecified, name)) return "loopback";
+  if (contains(privateRanges, name)) return "private";
+  if (contains(linkLocal, name)) return "linkLocal";
+  return isIP(name) === 0 ? undefined : "public";
 }
 
 function contains(list: BlockList, name: string): boolean {

@@ -3,8 +3,10 @@ import { type Dispatcher, request } from "undici";
 import type { ByteStream } from "../content/content.ts";
 import { AppError } from "../errors.ts";
 import { type FailedAnswer, maxErrorBytes, networkError } from "./errors.ts";
-import { isLocalAddress } from "./host.ts";
-import type { Wires } from "./wires.ts";
+import { redirectTarget } from "./leads.ts";
+import type { AddressGuard } from "./net/guard.ts";
+import type { Wires } from "./net/wires.ts";
+import { parseRateLimit } from "./rate-limit.ts";
 
 /** The answer to a request. The body must be read or given up, or its connection stays busy. */
 export interface Answer {
@@ -47,6 +49,7 @@ const maxRedirects = 10;
 const maxDrainBytes = 16 * 1024;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const userAgent = "oci-mirror";
+const requestIdHeaders = ["x-request-id", "x-amzn-requestid", "x-github-request-id", "docker-upload-uuid"];
 
 /** Small requests and answers, through undici. */
 export function requestTransport(dispatcher: Dispatcher): Transport {
@@ -127,50 +130,31 @@ export function isContent(body: Exchange["body"]): body is ContentBody {
 
 /**
  * Sends a GET or HEAD and follows redirects. Authorization stays at the origin it was made for (port and scheme
- * included), https never leads to http, and no remote host leads to an address of this machine or network.
+ * included), https never leads to http, and the guard says which addresses may be led to. Throws REGISTRY for a
+ * redirect that is not followed.
  */
-export async function sendFollowing(transport: Transport, exchange: Exchange): Promise<Answer> {
+export async function sendFollowing(
+  transport: Transport,
+  exchange: Exchange,
+  guard: AddressGuard,
+): Promise<Answer> {
+  const fail = (from: URL, state: string): never => {
+    throw new AppError("REGISTRY", `Cannot ${exchange.what}: ${from.host} redirects ${state}`);
+  };
+  const seen = new Set([exchange.url.href]);
   let hop = exchange;
-  for (let hops = 0; ; hops += 1) {
+  for (;;) {
     const answer = await transport(hop);
-    const location = singleHeader(answer, "location");
-    if (!redirectStatuses.has(answer.status) || location === undefined) return answer;
+    if (!redirectStatuses.has(answer.status)) return answer;
     discard(answer);
-    if (hops === maxRedirects) {
-      throw new AppError(
-        "REGISTRY",
-        `Cannot ${exchange.what}: ${exchange.url.host} redirects more than ${maxRedirects} times`,
-      );
-    }
-    const url = redirectTarget(location, hop.url, exchange.what);
+    const location = singleHeader(answer, "location");
+    if (location === undefined) return fail(hop.url, `to nowhere (${answer.status} without a Location)`);
+    const url = redirectTarget(location, hop.url, exchange.what, guard);
+    if (seen.has(url.href)) fail(exchange.url, "in a circle");
+    if (seen.size > maxRedirects) fail(exchange.url, `more than ${maxRedirects} times`);
+    seen.add(url.href);
     hop = { ...hop, url, authorization: url.origin === hop.url.origin ? hop.authorization : undefined };
   }
-}
-
-/** Where a Location header leads, checked by the rules of {@link sendFollowing}. */
-export function redirectTarget(location: string, from: URL, what: string): URL {
-  // Header bytes arrive as latin1; a Location in UTF-8 has to be read again.
-  const text = Buffer.from(location, "latin1").toString("utf8");
-  if (!URL.canParse(text, from.href)) {
-    throw new AppError("REGISTRY", `Cannot ${what}: ${from.host} redirects to something that is no URL`);
-  }
-  const url = new URL(text, from);
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && from.protocol === "http:")) {
-    throw new AppError(
-      "REGISTRY",
-      `Cannot ${what}: ${from.host} redirects from ${from.protocol}// to ${url.protocol}//${url.host}`,
-      {
-        hint: "that would drop encryption: check the registry's proxy (X-Forwarded-Proto)",
-      },
-    );
-  }
-  if (url.username !== "" || url.password !== "") {
-    throw new AppError("REGISTRY", `Cannot ${what}: ${from.host} redirects to a URL with a password in it`);
-  }
-  if (url.host !== from.host && isLocalAddress(url.host) && !isLocalAddress(from.host)) {
-    throw new AppError("REGISTRY", `Cannot ${what}: ${from.host} redirects to the local address ${url.host}`);
-  }
-  return url;
 }
 
 /** Gives up the rest of an answer, and with it the connection, if there is a rest. */
@@ -234,10 +218,16 @@ export async function* bodyStream(
 /** What an error tells of an answer, with what its body said. */
 export function failedAnswer(method: string, answer: Answer, body: string): FailedAnswer {
   const { url, status } = answer;
-  const requestId = ["x-request-id", "x-amzn-requestid", "x-github-request-id"]
-    .map((name) => singleHeader(answer, name))
-    .find(Boolean);
-  return { method, url, status, body, requestId, retryAfter: singleHeader(answer, "retry-after") };
+  const requestId = requestIdHeaders.map((name) => singleHeader(answer, name)).find(Boolean);
+  return {
+    method,
+    url,
+    status,
+    body,
+    requestId,
+    retryAfter: singleHeader(answer, "retry-after"),
+    rateLimit: parseRateLimit(answer.headers),
+  };
 }
 
 /** The value of a header that comes once; of several, the first. */

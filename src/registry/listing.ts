@@ -4,7 +4,9 @@ import { AppError, isAppError } from "../errors.ts";
 import { isRepository, isTag } from "../oci/reference.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
-import { type Answer, redirectTarget } from "./http.ts";
+import type { Answer } from "./http.ts";
+import { redirectTarget } from "./leads.ts";
+import type { AddressGuard } from "./net/guard.ts";
 import { requestWhole, type WholeAnswer } from "./whole.ts";
 
 const pageBytes = 16 * 1024 * 1024;
@@ -88,7 +90,7 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
       });
     }
     yield bytes;
-    at = nextPage(answer, wanted.what);
+    at = nextPage(answer, wanted.what, client.guard);
   }
 }
 
@@ -108,14 +110,14 @@ async function readPage(client: RegistryClient, wanted: PageRequest, at: string 
  * `Link: <url>; rel="next"` (RFC 8288), resolved against the request and held to its host. Old Quay leaves the
  * angle brackets out (heroku/docker-registry-client#11).
  */
-function nextPage(answer: Answer, what: string): URL | undefined {
+function nextPage(answer: Answer, what: string, guard: AddressGuard): URL | undefined {
   const link = [answer.headers["link"] ?? []].flat().join(", ");
   const next = /(?:<([^>]*)>|^([^<;]+))[^<]*?;\s*rel="?next(?![\w-])/i.exec(link)?.slice(1).find(Boolean);
   if (next === undefined) return undefined;
   const url = URL.canParse(next, answer.url.href) ? new URL(next, answer.url) : undefined;
   // Behind a TLS proxy, registries may name themselves with http.
   if (url?.host === answer.url.host && url.protocol === "http:") url.protocol = answer.url.protocol;
-  const target = redirectTarget(url?.href ?? next, answer.url, what);
+  const target = redirectTarget(url?.href ?? next, answer.url, what, guard);
   if (target.origin !== answer.url.origin) {
     throw new AppError("REGISTRY", `Cannot ${what}: its next page is on another host, ${target.host}`);
   }

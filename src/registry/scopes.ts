@@ -15,3 +15,8 @@ export function mergeScopes(scopes: readonly string[]): readonly string[] {
     .map(([resource, wanted]) => [resource, [...wanted].sort().join(",")].filter(Boolean).join(":"))
     .sort();
 }
+
+/** The repository that the first of the scopes names; undefined for scopes of another type, or none. */
+export function repositoryOf(scopes: readonly string[]): string | undefined {
+  return /^repository(?:\([^)]*\))?:(.+):[^:]*$/.exec(scopes[0] ?? "")?.[1];
+}

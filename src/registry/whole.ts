@@ -1,8 +1,9 @@
 /** Small answers as a whole: what breaks off in the middle is asked for again. */
 import { backoffMs, maxAttempts } from "../content/retry.ts";
 import { isAppError } from "../errors.ts";
-import type { RegistryClient, RegistryRequest } from "./client.ts";
+import type { RegistryClient } from "./client.ts";
 import { type Answer, readBytes } from "./http.ts";
+import type { RegistryRequest } from "./request.ts";
 
 export interface WholeAnswer {
   readonly answer: Answer;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ClientOptions } from "../../src/registry/client.ts";
+import type { ClientOptions } from "../../src/registry/request.ts";
 import { tokenService } from "../registry/auth.ts";
 import { type RegistryOptions, startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
@@ -38,7 +38,7 @@ describe("Basic", () => {
     const error = await failureOf(watched.repository("a/b").resolve("v1"));
     expect(error.code).toBe("AUTH");
     expect(error.message).toContain(registry.host);
-    expect(error.hint).toContain("docker login");
+    expect(error.hint).toContain("mirror login");
     expect(registry.requests).toHaveLength(2);
   });
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { UploadManners } from "../../src/registry/manners.ts";
+import { UploadManners } from "../../src/registry/upload/manners.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { blobSource, connectTo, descriptorOf, failureOf, logged, type Watched } from "./support.ts";

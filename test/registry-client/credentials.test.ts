@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type Credential, dockerConfigPath, dockerCredential } from "../../src/registry/credentials.ts";
+import type { Credential } from "../../src/content/credential.ts";
+import { dockerConfigPath, dockerCredential } from "../../src/registry/credentials.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { everythingSaid, failureOf } from "./support.ts";
 

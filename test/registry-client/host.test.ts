@@ -1,13 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { isListedInsecure } from "../../src/registry/docker-daemon.ts";
-import {
-  connectHost,
-  hostName,
-  isLocalAddress,
-  isLoopbackHost,
-  isPrivateAddress,
-} from "../../src/registry/host.ts";
+import { connectHost, hostName, isLoopbackHost, isPrivateAddress } from "../../src/registry/host.ts";
+import { AddressGuard } from "../../src/registry/net/guard.ts";
 import { mergeScopes } from "../../src/registry/scopes.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -26,6 +21,9 @@ test.each([
   expect(hostName(host)).toBe(name);
 });
 
+/** True if a registry out in the world may lead to this host. */
+const allowed = (host: string): boolean => new AddressGuard("registry.example").allows(host);
+
 describe("kinds of hosts", () => {
   test.each([
     "localhost",
@@ -38,7 +36,7 @@ describe("kinds of hosts", () => {
     "[::1]:5000",
   ])("%s is this machine", (host) => {
     expect(isLoopbackHost(host)).toBe(true);
-    expect(isLocalAddress(host)).toBe(true);
+    expect(allowed(host)).toBe(false);
   });
 
   test.each(["10.141.241.175:32000", "172.16.0.1", "172.31.255.255", "192.168.0.1:5000", "[fd00::1]:5000"])(
@@ -46,14 +44,14 @@ describe("kinds of hosts", () => {
     (host) => {
       expect(isPrivateAddress(host)).toBe(true);
       expect(isLoopbackHost(host)).toBe(false);
-      expect(isLocalAddress(host)).toBe(true);
+      expect(allowed(host)).toBe(false);
     },
   );
 
   test.each(["169.254.169.254", "[fe80::1]", "0.0.0.0:5000", "[::]:5000"])(
     "%s leads nowhere but here",
     (host) => {
-      expect(isLocalAddress(host)).toBe(true);
+      expect(allowed(host)).toBe(false);
       expect(isPrivateAddress(host)).toBe(false);
     },
   );
@@ -71,7 +69,7 @@ describe("kinds of hosts", () => {
   ])("%s is the world", (host) => {
     expect(isLoopbackHost(host)).toBe(false);
     expect(isPrivateAddress(host)).toBe(false);
-    expect(isLocalAddress(host)).toBe(false);
+    expect(allowed(host)).toBe(true);
   });
 });
 
@@ -116,6 +114,29 @@ describe("Docker's insecure registries", () => {
   test("no file lists nothing", async () => {
     await using folder = await tempDir();
     expect(await isListedInsecure("x", folder.join("none.json"))).toBe(false);
+  });
+});
+
+describe("a registry leads to its own kind of addresses", () => {
+  test.each([
+    ["10.0.0.1:5000", "10.0.0.2:9000", true],
+    ["10.0.0.1:5000", "127.0.0.1", false],
+    ["10.0.0.1:5000", "10.0.0.1:9000", true],
+    ["10.0.0.1:5000", "169.254.169.254", false],
+    ["localhost:5000", "127.0.0.1:9000", true],
+    ["localhost:5000", "10.0.0.1", true],
+    ["127.0.0.1:5000", "169.254.169.254", false],
+    ["registry.example", "storage.example", true],
+  ])("%s to %s: %s", (registry, host, expected) => {
+    expect(new AddressGuard(registry).allows(host)).toBe(expected);
+  });
+
+  test("a name is judged by the address at which it was reached", () => {
+    const guard = new AddressGuard("registry.corp:5000");
+    expect(guard.allows("10.0.0.2:9000")).toBe(false);
+    guard.learn("10.0.0.1");
+    expect(guard.allows("10.0.0.2:9000")).toBe(true);
+    expect(guard.allows("127.0.0.1:9000")).toBe(false);
   });
 });
 

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RegistryClient } from "../../src/registry/client.ts";
 import { singleHeader } from "../../src/registry/http.ts";
-import { sessionLocation } from "../../src/registry/upload-place.ts";
+import { sessionLocation } from "../../src/registry/upload/upload-place.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Authenticator } from "../../src/registry/auth.ts";
+import { AddressGuard } from "../../src/registry/net/guard.ts";
 import { errorReply, jsonReply } from "../registry/errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
@@ -182,8 +183,9 @@ describe("a realm at a local address", () => {
         throw new Error("something was sent");
       },
       registry: "registry.example",
-      credential,
+      credential: async () => credential,
       mayUseCredential: () => true,
+      guard: new AddressGuard("registry.example"),
       clock: new FakeClock(),
     });
     auth.learn({

@@ -4,8 +4,9 @@ import type { Clock } from "../../src/content/retry.ts";
 import { AppError } from "../../src/errors.ts";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import { type ClientOptions, RegistryClient } from "../../src/registry/client.ts";
+import { RegistryClient } from "../../src/registry/client.ts";
 import { RegistryRepository } from "../../src/registry/repository.ts";
+import type { ClientOptions } from "../../src/registry/request.ts";
 import type { LoggedRequest } from "../registry/log.ts";
 import type { TestRegistry } from "../registry/registry.ts";
 

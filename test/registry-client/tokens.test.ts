@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ClientOptions } from "../../src/registry/client.ts";
+import type { ClientOptions } from "../../src/registry/request.ts";
 import { tokenService } from "../registry/auth.ts";
 import { errorReply, jsonReply } from "../registry/errors.ts";
 import { type RegistryOptions, startRegistry, type TestRegistry } from "../registry/registry.ts";
@@ -194,7 +194,8 @@ describe("scopes", () => {
     await using watched = connect(registry, { credential });
     const manifest = blobSource(image.manifest, { descriptor: image.descriptor, isManifest: true });
     const error = await failureOf(watched.repository("a/b").tag(manifest, "v2"));
-    expect(error.code).toBe("AUTH");
+    expect(error.code).toBe("DENIED");
+    expect(error.message).toContain("no push access");
     expect(registry.count("PUT", /manifests/)).toBe(2);
     expect(tokenRequests(registry).length).toBeLessThanOrEqual(2);
   });

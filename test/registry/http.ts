@@ -71,6 +71,8 @@ export interface Listener {
   readonly port: number;
   /** `http(s)://address:port` */
   readonly url: string;
+  /** Resolves once no client has a connection open. */
+  deserted(): Promise<void>;
   /** Ends the server and every socket it has. */
   close(): Promise<void>;
 }
@@ -94,6 +96,14 @@ export async function listen(
   // An idle socket closed under a client that is just reusing it would look like a fault nobody asked for.
   server.keepAliveTimeout = 0;
   server.requestTimeout = 0;
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => {
+      sockets.delete(socket);
+      if (sockets.size === 0) server.emit("deserted");
+    });
+  });
   server.on("request", (incoming, response) => {
     const { socket } = incoming;
     // `serve` answers its own failures; what is left over means that the client has gone, or is to be cut off.
@@ -107,6 +117,9 @@ export async function listen(
   return {
     port: bound.port,
     url: `${tls === undefined ? "http" : "https"}://${host}:${bound.port}`,
+    deserted: async () => {
+      if (sockets.size > 0) await once(server, "deserted");
+    },
     close: async () => {
       const closed = once(server, "close");
       server.close();

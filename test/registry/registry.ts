@@ -180,6 +180,11 @@ export class TestRegistry implements AsyncDisposable {
     }
   }
 
+  /** Resolves once no client has a connection open, to any of its servers. */
+  async deserted(): Promise<void> {
+    await Promise.all([...this.#listeners.values()].map((listener) => listener.deserted()));
+  }
+
   /** Ends the servers and every socket they have. */
   async close(): Promise<void> {
     const listeners = [...this.#listeners.values()];

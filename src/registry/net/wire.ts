@@ -5,7 +5,7 @@
  */
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext } from "node:tls";
-import type { ByteStream } from "../content/content.ts";
+import type { ByteStream } from "../../content/content.ts";
 import { coded, Framing, type Head, HeadReader } from "./wire-format.ts";
 
 export interface WireTrust {

@@ -1,7 +1,7 @@
 /** The connections to one registry: TLS trust, timeouts, and how many sockets. */
 import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { Agent, buildConnector, type Dispatcher } from "undici";
-import { looksLikePlainHttp } from "./errors.ts";
+import { looksLikePlainHttp } from "../errors.ts";
 import type { WireTrust } from "./wire.ts";
 
 export interface TrustOptions {

@@ -1,5 +1,5 @@
 /** How one registry likes its uploads: known beforehand for some hosts, learned once and remembered for the rest. */
-import { hostName } from "./host.ts";
+import { hostName } from "../host.ts";
 
 const MiB = 1024 * 1024;
 /** Blobs up to this size go in one request wherever a registry takes that. Bytes. */

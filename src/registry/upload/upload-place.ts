@@ -1,8 +1,7 @@
 /** Where an upload goes: a repository, and in it a session. */
-import { AppError } from "../errors.ts";
-import type { RegistryClient } from "./client.ts";
-import { isLocalAddress } from "./host.ts";
-import { type Answer, singleHeader } from "./http.ts";
+import { AppError } from "../../errors.ts";
+import type { RegistryClient } from "../client.ts";
+import { type Answer, singleHeader } from "../http.ts";
 
 /** The repository that the blob goes to. */
 export interface UploadPlace {
@@ -28,7 +27,7 @@ export function sessionLocation(answer: Answer, place: UploadPlace): URL {
     url.protocol = answer.url.protocol;
     url.port = answer.url.port;
   }
-  const astray = url.host !== answer.url.host && isLocalAddress(url.host) && !isLocalAddress(answer.url.host);
+  const astray = url.host !== answer.url.host && !place.client.guard.allows(url.host);
   if (url.protocol !== answer.url.protocol || url.username !== "" || url.password !== "" || astray) {
     throw new AppError(
       "REGISTRY",

@@ -1,8 +1,8 @@
 /** Is a blob in a repository? Asked by HEAD, or by the request that opens an upload if it is not. */
-import type { Descriptor } from "../oci/descriptor.ts";
-import type { Digest } from "../oci/digest.ts";
-import { RegistryError } from "./errors.ts";
-import { drain } from "./http.ts";
+import type { Descriptor } from "../../oci/descriptor.ts";
+import type { Digest } from "../../oci/digest.ts";
+import { RegistryError } from "../errors.ts";
+import { drain } from "../http.ts";
 import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 
 /** HEAD of a blob: true if the repository has it. */

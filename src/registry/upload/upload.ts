@@ -4,13 +4,13 @@
  * with a new session, since distribution 2.8 cannot go on after a cut and appends silently what is sent twice.
  * There are never two requests in flight in one session.
  */
-import type { BlobSource, PushOptions } from "../content/content.ts";
-import { backoffMs, maxAttempts } from "../content/retry.ts";
-import { resuming, verified } from "../content/verify.ts";
-import { type AppError, isAppError } from "../errors.ts";
-import { shortDigest } from "../oci/digest.ts";
-import { RegistryError } from "./errors.ts";
-import { type ContentBody, discard, drain } from "./http.ts";
+import type { BlobSource, PushOptions } from "../../content/content.ts";
+import { backoffMs, maxAttempts } from "../../content/retry.ts";
+import { resuming, verified } from "../../content/verify.ts";
+import { type AppError, isAppError } from "../../errors.ts";
+import { shortDigest } from "../../oci/digest.ts";
+import { RegistryError } from "../errors.ts";
+import { type ContentBody, discard, drain } from "../http.ts";
 import { hasBlob } from "./presence.ts";
 import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 

@@ -1,0 +1,52 @@
+/** What the client of a registry is made from, and what it is asked for. */
+import type { Credential, FindCredential } from "../content/credential.ts";
+import type { Clock } from "../content/retry.ts";
+import type { AppError } from "../errors.ts";
+import type { ContentBody, Exchange } from "./http.ts";
+import type { NetworkOptions } from "./network.ts";
+import type { SchemeRules } from "./scheme.ts";
+
+/** `plainHttp`: the user said that this registry may be spoken to in plain HTTP, credentials included. */
+export interface ClientOptions extends NetworkOptions, SchemeRules {
+  /** The credential for all of the registry, or how to find that for a repository. */
+  readonly credential?: Credential | FindCredential | undefined;
+  /** Transfers at a time; 8 if left out. */
+  readonly concurrency?: number | undefined;
+  /** Size of the chunks that large blobs are sent in, in bytes. */
+  readonly chunkBytes?: number | undefined;
+  /** A registry that asks us to come back in hours is waited for. */
+  readonly waitsForRateLimit?: boolean | undefined;
+  readonly clock?: Clock | undefined;
+  readonly onWarning?: ((message: string, hint?: string) => void) | undefined;
+  readonly onRetry?: ((what: string, attempt: number, delayMs: number, cause: AppError) => void) | undefined;
+}
+
+/** A request to the registry, by path. */
+export interface RegistryRequest {
+  readonly method: Exchange["method"];
+  /** Begins with `/v2/`, or the URL of an upload session. */
+  readonly path: string | URL;
+  readonly what: string;
+  readonly scopes: readonly string[];
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Bytes can be sent again after a 401 or a broken connection; a stream cannot. */
+  readonly body?: string | Uint8Array | ContentBody | undefined;
+  /** The answer's body is a blob: it comes over a connection made for large bodies. */
+  readonly blob?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly headersTimeoutMs?: number;
+  /** Statuses that are answers, not failures. */
+  readonly accept: readonly number[];
+  /** Statuses that are answers where a redirect led elsewhere. */
+  readonly acceptElsewhere?: readonly number[];
+  /** False: one try only. */
+  readonly retry?: boolean;
+}
+
+/** What is known of a request so far, over all of its tries. */
+export interface Progress {
+  challenged: boolean;
+  /** How often a signed URL was refused. */
+  expired: number;
+  scopes: readonly string[];
+}
