@@ -4,6 +4,7 @@ import { Errors } from "@oclif/core";
 import { AppError, exitCodes, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { RunFailure } from "../sync/outcome.ts";
+import { isDebug } from "./debug.ts";
 
 export interface ErrorReport {
   /** Empty if everything has been said already. */
@@ -18,7 +19,7 @@ export interface ErrorReport {
  */
 export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "mirror"): ErrorReport {
   const error = fromOclif(thrown, command);
-  const debug = (env["DEBUG"] ?? "") !== "" ? causes(error) : [];
+  const debug = isDebug(env) ? causes(error) : [];
   return {
     text: [...visible(error), ...debug].join("\n"),
     json: {

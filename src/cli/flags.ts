@@ -59,8 +59,17 @@ export const registryFlags = {
   }),
 };
 
+/** What to do about registries that ask for less. */
+export const patienceFlag = {
+  "wait-for-rate-limit": Flags.boolean({
+    summary: "wait for a registry that limits requests, even for hours (two minutes a time otherwise)",
+    env: "MIRROR_WAIT_FOR_RATE_LIMIT",
+  }),
+};
+
 /** How to move content. */
 export const transferFlags = {
+  ...patienceFlag,
   concurrency: Flags.integer({
     summary: "transfers at a time with each registry (8 if left out)",
     min: 1,

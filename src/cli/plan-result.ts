@@ -3,6 +3,8 @@ import type { ManifestStore } from "../content/manifest-store.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { formatPlatform, isUnknownPlatform } from "../oci/platform.ts";
 import { formatBytes, plural, table } from "../report/format.ts";
+import { formatLimit } from "../report/summary.ts";
+import type { RegistryLimit } from "../sync/events.ts";
 import { failedPlans, type ImageResult, imageResult } from "../sync/outcome.ts";
 import type { Plan, PlanFailure, PlannedImage } from "../sync/plan.ts";
 
@@ -17,6 +19,8 @@ export type PlannedResult = ImageResult & {
 export interface PlanResult {
   readonly images: readonly PlannedResult[];
   readonly totals: Plan["totals"];
+  /** What registries said of their limits on requests. */
+  readonly limits: readonly RegistryLimit[];
 }
 
 /** The result for a plan. `status` "done" means that it would be copied. */
@@ -24,6 +28,7 @@ export function planResult(
   plan: Plan,
   failures: readonly PlanFailure[],
   manifests: ManifestStore,
+  limits: readonly RegistryLimit[],
 ): PlanResult {
   const planned = plan.images.map((image) => ({
     ...imageResult(image),
@@ -35,11 +40,11 @@ export function planResult(
           bytes: image.nodes.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
         }),
   }));
-  return { images: [...planned, ...failedPlans(failures)], totals: plan.totals };
+  return { images: [...planned, ...failedPlans(failures)], totals: plan.totals, limits };
 }
 
 /** A table of the images, and what moves in all. */
-export function formatPlan({ images, totals }: PlanResult): string {
+export function formatPlan({ images, totals, limits }: PlanResult): string {
   const rows = images
     .filter(({ status }) => status !== "failed")
     .map(({ image, digest = "", status, platforms = [], bytes }) => [
@@ -48,7 +53,7 @@ export function formatPlan({ images, totals }: PlanResult): string {
       platforms.join(" "),
       status === "unchanged" ? "unchanged" : formatBytes(bytes ?? 0),
     ]);
-  const sum = `${plural(totals.images, "image")}, ${totals.unchanged} unchanged; ${plural(totals.blobs, "distinct blob")}, ${formatBytes(totals.bytes)}`;
+  const sum = `${plural(totals.images, "image")}, ${totals.unchanged} unchanged; ${plural(totals.blobs, "distinct blob")}, ${formatBytes(totals.bytes)}${limits.map((limit) => `\n${formatLimit(limit)}`).join("")}`;
   return rows.length === 0
     ? sum
     : `${table([["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], ...rows], { align: ["left", "left", "left", "right"] })}\n${sum}`;

@@ -6,13 +6,16 @@ import { RegistryClient } from "../registry/client.ts";
 import { dockerCredential } from "../registry/credentials.ts";
 import { isListedInsecure } from "../registry/docker-daemon.ts";
 import { RegistryRepository } from "../registry/repository.ts";
+import type { RequestTrace } from "../registry/trace.ts";
 import type { Emit } from "../sync/events.ts";
+import { formatTrace, isDebug } from "./debug.ts";
 
 export interface RegistryFlags {
   readonly "ca-file"?: readonly string[] | undefined;
   readonly "plain-http"?: readonly string[] | undefined;
   readonly insecure?: readonly string[] | undefined;
   readonly concurrency?: number | undefined;
+  readonly "wait-for-rate-limit"?: boolean | undefined;
 }
 
 /** Makes clients on demand and closes them at the end. */
@@ -64,6 +67,14 @@ export class Registries implements AsyncDisposable {
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
+      waitsForRateLimit: flags["wait-for-rate-limit"],
+      onRateLimit: (rate) => this.#emit({ type: "rate-limit", registry: host, ...rate }),
+      ...(isDebug(process.env)
+        ? {
+            onRequest: (trace: RequestTrace) => this.#emit({ type: "debug", message: formatTrace(trace) }),
+            onNote: (message: string) => this.#emit({ type: "debug", message }),
+          }
+        : {}),
       onRetry: (what, attempt, delayMs, cause) =>
         this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
     });

@@ -1,6 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, namingFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
+import { argumentOnly, namingFlags, patienceFlag, registryFlags, selectionFlags } from "../cli/flags.ts";
 import { formatPlan, type PlanResult, planResult } from "../cli/plan-result.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
@@ -31,6 +31,7 @@ export default class Plan extends MirrorCommand {
     ...selectionFlags,
     ...namingFlags,
     ...registryFlags,
+    ...patienceFlag,
   };
 
   override async run(): Promise<PlanResult> {
@@ -56,7 +57,7 @@ export default class Plan extends MirrorCommand {
       emit: session.emit,
       signal: session.signal,
     });
-    const result = planResult(plan, failures, manifests);
+    const result = planResult(plan, failures, manifests, session.totals().limits);
     this.log(formatPlan(result));
     if (failures.length > 0)
       throw new RunFailure(

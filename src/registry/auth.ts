@@ -21,6 +21,8 @@ export interface AuthOptions {
   readonly mayUseCredential: () => boolean;
   readonly guard: AddressGuard;
   readonly clock: Clock;
+  /** Told once of each credential that is used: where it was found. */
+  readonly onNote?: ((message: string) => void) | undefined;
 }
 
 /** A token is renewed this long before it ends, so that it does not end under way. */
@@ -32,6 +34,7 @@ export class Authenticator {
   readonly #tokens = new Map<string, Promise<Token>>();
   /** Every secret that was ever used here: texts from servers are shown without them. */
   readonly #secrets = new Set<string>();
+  readonly #noted = new Set<string>();
   #challenge: { readonly challenge: Challenge; readonly url: URL } | undefined;
 
   constructor(options: AuthOptions) {
@@ -93,7 +96,9 @@ export class Authenticator {
   async credential(scopes: readonly string[]): Promise<Credential | undefined> {
     const { registry } = this.#options;
     const credential = await this.#options.credential(repositoryOf(scopes));
-    const { password, identityToken, registryToken } = credential ?? {};
+    const { password, identityToken, registryToken, origin = "nowhere: anonymous" } = credential ?? {};
+    if (!this.#noted.has(origin)) this.#options.onNote?.(`credentials for ${registry} from ${origin}`);
+    this.#noted.add(origin);
     for (const secret of [password, identityToken, registryToken]) if (secret) this.#secrets.add(secret);
     if (credential === undefined || this.#options.mayUseCredential()) return credential;
     throw new AppError(

@@ -13,7 +13,7 @@ import { speaksPlainHttp } from "./net/agent.ts";
 import { AddressGuard } from "./net/guard.ts";
 import { makeNetwork, type Network } from "./network.ts";
 import { Pace } from "./pace.ts";
-import { parseRateLimit, type RateLimit } from "./rate-limit.ts";
+import { parseRateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
 import type { ClientOptions, Progress, RegistryRequest } from "./request.ts";
 import { findOrigin, judgePing } from "./scheme.ts";
@@ -42,7 +42,6 @@ export class RegistryClient {
   #secure = true;
   /** Certificates are not checked, though the user did not say so: no credential goes there. */
   #distrusted = false;
-  #rateLimit: RateLimit | undefined;
   /** A request has used up its tries without any answer: until there is one again, each gets a single try. */
   #gone = false;
 
@@ -62,17 +61,13 @@ export class RegistryClient {
       mayUseCredential: () => (this.#secure && !this.#distrusted) || options.plainHttp === true,
       guard: this.guard,
       clock: this.clock,
+      onNote: options.onNote,
     });
   }
 
   /** Bounds the transfers with this registry. */
   get limit(): LimitFunction {
     return this.pace.transfers;
-  }
-
-  /** The limit on requests that the registry told last; undefined if it has none, or tells none. */
-  get rateLimit(): RateLimit | undefined {
-    return this.#rateLimit;
   }
 
   /** Finds out the scheme and the challenge, once. Throws what keeps the registry from being used. */
@@ -148,7 +143,8 @@ export class RegistryClient {
       const follow = wanted.method === "GET" || wanted.method === "HEAD";
       const answer = await (follow ? sendFollowing(transport, exchange, this.guard) : transport(exchange));
       this.#gone = false;
-      this.#rateLimit = parseRateLimit(answer.headers) ?? this.#rateLimit;
+      const rate = parseRateLimit(answer.headers);
+      if (rate !== undefined) this.#options.onRateLimit?.(rate);
       const elsewhere = answer.url.origin !== origin.origin;
       if (
         wanted.accept.includes(answer.status) ||

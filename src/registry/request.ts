@@ -4,6 +4,7 @@ import type { Clock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
 import type { ContentBody, Exchange } from "./http.ts";
 import type { NetworkOptions } from "./network.ts";
+import type { RateLimit } from "./rate-limit.ts";
 import type { SchemeRules } from "./scheme.ts";
 
 /** `plainHttp`: the user said that this registry may be spoken to in plain HTTP, credentials included. */
@@ -17,6 +18,10 @@ export interface ClientOptions extends NetworkOptions, SchemeRules {
   /** A registry that asks us to come back in hours is waited for. */
   readonly waitsForRateLimit?: boolean | undefined;
   readonly clock?: Clock | undefined;
+  /** Told what else is of use to those who look for a fault: which credential is used. Never a secret. */
+  readonly onNote?: ((message: string) => void) | undefined;
+  /** Told of the limit on requests with every answer that tells one. */
+  readonly onRateLimit?: ((rate: RateLimit) => void) | undefined;
   readonly onWarning?: ((message: string, hint?: string) => void) | undefined;
   readonly onRetry?: ((what: string, attempt: number, delayMs: number, cause: AppError) => void) | undefined;
 }

@@ -1,12 +1,14 @@
 /** The view for pipes, log files and CI: plain lines, and one about the progress every five seconds. */
 import type { Totals, TransferEvent } from "../sync/events.ts";
 import { formatBytes, formatDuration, formatRate, plural } from "./format.ts";
-import { Messages, verbForms } from "./messages.ts";
+import { type Message, Messages, verbForms } from "./messages.ts";
 import { Progress, percent, type Snapshot } from "./progress.ts";
 import { formatSummary } from "./summary.ts";
 import type { Terminal } from "./terminal.ts";
 
 const progressMs = 5_000;
+/** What is shown even when nothing should be: what went wrong, and what was asked for to find out why. */
+const quietLevels: ReadonlySet<Message["level"]> = new Set(["warning", "failed", "debug"]);
 
 export interface LineOptions {
   readonly stream: Terminal;
@@ -34,7 +36,7 @@ export class LineReporter implements Disposable {
     if (!this.#options.quiet) this.#progress.on(event);
     const message = this.#messages.of(event);
     if (message === undefined) return;
-    if (this.#options.quiet && message.level !== "warning" && message.level !== "failed") return;
+    if (this.#options.quiet && !quietLevels.has(message.level)) return;
     const extra = message.extra === undefined ? "" : ` ${message.extra}`;
     this.#write(`${message.label} ${message.text}${extra}`);
   }

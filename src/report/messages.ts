@@ -6,7 +6,7 @@ import { escapeControl, formatDuration, formatError, withHint } from "./format.t
 import { unreachable } from "./unreachable.ts";
 
 export interface Message {
-  readonly level: "done" | "unchanged" | "retry" | "warning" | "failed";
+  readonly level: "done" | "unchanged" | "retry" | "warning" | "failed" | "debug";
   /** The first word or words: what a view may colour. */
   readonly label: string;
   /** The rest; may hold several lines. Safe for a terminal. */
@@ -58,6 +58,8 @@ export class Messages {
         const text = withHint(event.message, event.hint);
         return this.#isNew(text) ? { level: "warning", label: "warning:", text } : undefined;
       }
+      case "debug":
+        return { level: "debug", label: "debug:", text: escapeControl(event.message) };
       // A blob's failure comes again as that of every image it belongs to.
       case "blob-failed":
       case "resolving":
@@ -68,6 +70,7 @@ export class Messages {
       case "blob-finished":
       case "blob-skipped":
       case "verified":
+      case "rate-limit":
         return undefined;
       default:
         return unreachable(event);

@@ -117,6 +117,8 @@ export class Progress {
         return;
       case "retrying":
       case "warning":
+      case "rate-limit":
+      case "debug":
         return;
       default:
         unreachable(event);

@@ -1,10 +1,10 @@
 /** The last word of a run: what was done, and what it cost. */
-import type { Totals } from "../sync/events.ts";
+import type { RegistryLimit, Totals } from "../sync/events.ts";
 import { escapeControl, formatBytes, formatDuration, formatRate, plural } from "./format.ts";
 import { verbForms } from "./messages.ts";
 
 /**
- * One to three lines, parts of zero left out; they fit in 60 columns but for extreme figures:
+ * One to three lines and one for each registry that has a limit, parts of zero left out; they fit in 60 columns but for extreme figures:
  *
  *     pulled 2 of 3 images (1 unchanged, 1 failed)
  *       24 blobs moved (1.2 GiB) in 12.4 s, 98.0 MiB/s
@@ -24,13 +24,25 @@ export function formatSummary(totals: Totals, headline: string, verb: string): s
     ...part("mounted", totals.blobsMounted, totals.bytesMounted),
     ...part("reused", totals.blobsReused, totals.bytesReused),
   ].join(", ");
+  const limits = totals.limits.map((limit) => `\n  ${formatLimit(limit)}`).join("");
   const time = formatDuration(totals.seconds);
   if (totals.blobs === 0) {
-    return kept === "" ? `${first} in ${time}` : `${first}\n  nothing had to move in ${time}\n  ${kept}`;
+    const nothing =
+      kept === "" ? `${first} in ${time}` : `${first}\n  nothing had to move in ${time}\n  ${kept}`;
+    return nothing + limits;
   }
   const moved = `${plural(totals.blobs, "blob")} moved (${formatBytes(totals.bytesMoved)}) in ${time}`;
   const rate = totals.seconds > 0 ? `, ${formatRate(totals.bytesMoved / totals.seconds)}` : "";
-  return `${first}\n  ${moved}${rate}${kept === "" ? "" : `\n  ${kept}`}`;
+  return `${first}\n  ${moved}${rate}${kept === "" ? "" : `\n  ${kept}`}${limits}`;
+}
+
+/** `docker.io: 76 of 100 requests left, renewed over 6 h`: what the registry last said of its limit. */
+export function formatLimit({ registry, limit, remaining, windowSeconds }: RegistryLimit): string {
+  const of = limit === undefined ? "" : ` of ${limit}`;
+  const left =
+    remaining === undefined ? `limit of ${limit ?? 0} requests` : `${remaining}${of} requests left`;
+  const window = windowSeconds === undefined ? "" : `, renewed over ${formatDuration(windowSeconds)}`;
+  return `${escapeControl(registry)}: ${left}${window}`;
 }
 
 function countedImages(totals: Totals, verb: string): string {

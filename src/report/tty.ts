@@ -31,6 +31,7 @@ const styles: Readonly<Record<Message["level"], Style>> = {
   retry: "yellow",
   warning: "yellow",
   failed: "red",
+  debug: "dim",
 };
 
 export interface LiveOptions {

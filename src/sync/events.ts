@@ -42,7 +42,22 @@ export type TransferEvent =
       readonly delayMs: number;
       readonly cause: AppError;
     }
-  | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined };
+  | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined }
+  /** What a registry says of its limit on requests, as it stands now. */
+  | ({ readonly type: "rate-limit" } & RegistryLimit)
+  /** For those who look for a fault: what went over the wire. Emitted only where that is wanted. */
+  | { readonly type: "debug"; readonly message: string };
+
+/** The limit on requests of one registry. */
+export interface RegistryLimit {
+  readonly registry: string;
+  /** Requests in a window. */
+  readonly limit?: number;
+  /** Requests that are left. */
+  readonly remaining?: number;
+  /** The length of the window. */
+  readonly windowSeconds?: number;
+}
 
 /** Takes one event. Must not throw. */
 export type Emit = (event: TransferEvent) => void;
@@ -61,6 +76,8 @@ export interface Totals {
   readonly bytesMounted: number;
   readonly blobsReused: number;
   readonly bytesReused: number;
+  /** What registries said last of their limits on requests; empty for those that have none. */
+  readonly limits: readonly RegistryLimit[];
   /** Wall time in seconds. */
   readonly seconds: number;
 }

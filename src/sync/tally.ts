@@ -1,6 +1,6 @@
 /** Counts what the events of a run add up to: the figures of the summary and of `--json`. */
 import type { Clock } from "../content/retry.ts";
-import type { SkipReason, Totals, TransferEvent } from "./events.ts";
+import type { RegistryLimit, SkipReason, Totals, TransferEvent } from "./events.ts";
 
 /** Consumes events; {@link Tally.totals} may be asked for at any time. */
 export class Tally {
@@ -10,6 +10,7 @@ export class Tally {
   #failed = 0;
   #unchanged = 0;
   #moved = { blobs: 0, bytes: 0 };
+  readonly #limits = new Map<string, RegistryLimit>();
   readonly #skipped: Readonly<Record<SkipReason, { blobs: number; bytes: number }>> = {
     exists: { blobs: 0, bytes: 0 },
     mounted: { blobs: 0, bytes: 0 },
@@ -30,6 +31,9 @@ export class Tally {
       this.#failed += 1;
     } else if (event.type === "blob-finished") {
       this.#moved = { blobs: this.#moved.blobs + 1, bytes: this.#moved.bytes + event.size };
+    } else if (event.type === "rate-limit") {
+      const { type: _type, ...limit } = event;
+      this.#limits.set(limit.registry, limit);
     } else if (event.type === "blob-skipped") {
       const count = this.#skipped[event.reason];
       count.blobs += 1;
@@ -52,6 +56,7 @@ export class Tally {
       bytesMounted: mounted.bytes,
       blobsReused: reused.blobs,
       bytesReused: reused.bytes,
+      limits: [...this.#limits.values()],
       seconds: Math.round(this.#clock.now() - this.#startedMs) / 1000,
     };
   }

@@ -34,6 +34,7 @@ export function totals(figures: Partial<Totals>): Totals {
     bytesMounted: 0,
     blobsReused: 0,
     bytesReused: 0,
+    limits: [],
     seconds: 0,
     ...figures,
   };
