@@ -2,12 +2,19 @@
  * The named faults, by area (faults/). Each entry makes a {@link Fault} from its options, whose defaults are the
  * plainest form of the misbehaviour. A new quirk of a registry begins as an entry there.
  */
+import { authFaults } from "./faults/auth.ts";
 import { blobFaults } from "./faults/blobs.ts";
 import { generalFaults } from "./faults/general.ts";
 import { manifestFaults } from "./faults/manifests.ts";
 import { uploadFaults } from "./faults/uploads.ts";
 
-export const faults = { ...generalFaults, ...manifestFaults, ...blobFaults, ...uploadFaults } as const;
+export const faults = {
+  ...generalFaults,
+  ...authFaults,
+  ...manifestFaults,
+  ...blobFaults,
+  ...uploadFaults,
+} as const;
 
 export type FaultName = keyof typeof faults;
 /** The options of a fault; an object of none for those that have none. */
