@@ -186,12 +186,11 @@ export class RegistryClient {
   ): Promise<"again"> {
     if (!this.#auth.learn(answer)) throw failure;
     if (progress.challenged) {
-      const { registry } = this;
-      throw refusal(
-        { what: wanted.what, registry, scopes: progress.scopes, authorization },
-        this.#auth,
-        failure,
-      );
+      const { what } = wanted;
+      const { scopes } = progress;
+      const anonymous = (await this.#auth.credential(scopes)) === undefined;
+      const refused = { what, registry: this.registry, scopes, authorization, anonymous };
+      throw refusal(refused, this.#auth, failure);
     }
     progress.challenged = true;
     const widened = this.#auth.widened(progress.scopes);

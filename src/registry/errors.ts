@@ -124,7 +124,9 @@ export function answerError(what: string, answer: FailedAnswer, credential?: str
       return make(
         "AUTH",
         " (not authenticated)",
-        `log in with mirror login ${host}, or check the credentials that it found`,
+        credential === undefined
+          ? `log in to ${host}: mirror login ${host}`
+          : `log in again: mirror login ${host}`,
       );
     case 403:
       return make(

@@ -10,11 +10,13 @@ export interface RefusedRequest {
   readonly scopes: readonly string[];
   /** The Authorization header that it carried. */
   readonly authorization: string | undefined;
+  /** True if there was no credential to get it with. */
+  readonly anonymous: boolean;
 }
 
 /** The error for it: DENIED where a right is missing, AUTH where the token itself is not taken. */
 export function refusal(wanted: RefusedRequest, auth: Authenticator, failure: RegistryError): AppError {
-  const { what, registry, scopes, authorization } = wanted;
+  const { what, registry, scopes, authorization, anonymous } = wanted;
   const { tokenHost } = auth;
   if (tokenHost === undefined || authorization === undefined) return failure;
   const options = { cause: failure, details: failure.details };
@@ -23,7 +25,9 @@ export function refusal(wanted: RefusedRequest, auth: Authenticator, failure: Re
     const state = `${writes ? "no push access" : "no access"} (${tokenHost} gives no token for it)`;
     return new AppError("DENIED", `Cannot ${what}: ${state}`, {
       ...options,
-      hint: `check that your account has the right to do this on ${registry}`,
+      hint: anonymous
+        ? `log in to ${registry}: mirror login ${registry}`
+        : `check that your account has the right to do this on ${registry}`,
     });
   }
   return new AppError(
