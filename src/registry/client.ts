@@ -6,6 +6,7 @@ import type { LimitFunction } from "p-limit";
 import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retry.ts";
 import { AppError, isAppError, systemCode } from "../errors.ts";
 import { Authenticator } from "./auth.ts";
+import { Budget } from "./budget.ts";
 import { answerError, looksLikePlainHttp, RegistryError } from "./errors.ts";
 import { connectHost } from "./host.ts";
 import { type Answer, discard, failedAnswer, isContent, readText, sendFollowing } from "./http.ts";
@@ -24,9 +25,6 @@ const defaultConcurrency = 8;
 const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED"]);
 /** What storage answers to a signed URL whose time is over. */
 const expiredStatuses: readonly number[] = [400, 401, 403];
-/** Tries of one request that others' success does not renew. */
-const maxTries = 60;
-
 /** A connection to one registry. Made once a run, closed at its end. */
 export class RegistryClient {
   /** The name in references: `docker.io`, `10.0.0.1:32000`. */
@@ -102,24 +100,21 @@ export class RegistryClient {
   async request(wanted: RegistryRequest): Promise<Answer> {
     await this.connect(wanted.signal);
     const progress: Progress = { challenged: false, expired: 0, scopes: wanted.scopes };
-    let answered = this.pace.answered;
-    for (let attempt = 1, tries = 1; ; attempt += 1, tries += 1) {
+    const budget = new Budget(this.pace, this.clock, this.#options.waitsForRateLimit === true);
+    for (;;) {
       const outcome = await this.#try(wanted, progress);
-      if (outcome === "again") {
-        attempt -= 1;
-        continue;
-      }
+      if (outcome === "again") continue;
       if (!(outcome instanceof AppError)) return outcome;
-      const delayMs = this.#delayMs(outcome, attempt);
+      budget.count(outcome);
+      const delayMs = this.#delayMs(outcome, budget.attempt);
       if (isContent(wanted.body) || wanted.retry === false || wanted.signal?.aborted === true) throw outcome;
-      // A registry that limits us but lets others of us through is only busy: the budget begins anew.
-      const renewed = this.pace.answered > answered || this.#options.waitsForRateLimit === true;
-      if (isLimited(outcome) && renewed && tries < maxTries) attempt = 1;
-      answered = this.pace.answered;
       const silent = outcome.code === "NETWORK";
-      if (attempt >= maxAttempts && silent) this.#gone = true;
-      if (attempt >= maxAttempts || (silent && this.#gone)) throw outcome;
-      await this.#wait(wanted, attempt, outcome, delayMs);
+      if (silent && this.#gone) throw outcome;
+      if (budget.isSpent(outcome)) {
+        this.#gone ||= silent;
+        throw outcome;
+      }
+      await this.#wait(wanted, budget.attempt, outcome, delayMs);
     }
   }
 

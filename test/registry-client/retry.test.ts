@@ -35,6 +35,27 @@ describe("a passing failure", () => {
     expect(registry.count("HEAD", manifests)).toBe(5);
   });
 
+  test.each([502, 503, 504])(
+    "%i from a registry that has answered before is waited out for a minute",
+    async (status) => {
+      await resolve();
+      const awayMs = watched.clock.now();
+      registry.customFault("away", {
+        path: manifests,
+        intercept: () => (watched.clock.now() - awayMs < 50_000 ? { status } : undefined),
+      });
+      expect(await resolve()).toBe(image.descriptor.digest);
+    },
+  );
+
+  test("500 is not, however often others were answered", async () => {
+    await resolve();
+    registry.fault("status", { status: 500, match: { path: manifests } });
+    const before = watched.clock.sleeps.length;
+    await failureOf(resolve());
+    expect(watched.clock.sleeps.length - before).toBe(4);
+  });
+
   test("waits longer each time, by chance up to a limit", async () => {
     registry.fault("status", { status: 503, match: { path: manifests } });
     await failureOf(resolve());

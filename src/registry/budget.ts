@@ -1,0 +1,56 @@
+/** How long one request is tried again: some tries, more where others get through, a minute where the host is away. */
+import { type Clock, maxAttempts } from "../content/retry.ts";
+import type { AppError } from "../errors.ts";
+import { RegistryError } from "./errors.ts";
+import type { Pace } from "./pace.ts";
+
+/**
+ * A registry that has answered in this run and is away now (a pod that restarts, a line that is down) is waited for
+ * so long, in milliseconds.
+ */
+const patienceMs = 60_000;
+/** Tries of one request, however much others get through. */
+const maxTries = 60;
+/** What a proxy answers for a registry that is away. */
+const awayStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
+
+/** The budget of one request. */
+export class Budget {
+  readonly #pace: Pace;
+  readonly #clock: Clock;
+  /** A registry that limits us is waited for as long as it wants. */
+  readonly #waitsForLimit: boolean;
+  #answered: number;
+  #firstFailureMs: number | undefined;
+  #tries = 0;
+  /** Number of the try that failed last, since the budget last began anew; it makes the back-off. */
+  attempt = 0;
+
+  constructor(pace: Pace, clock: Clock, waitsForLimit: boolean) {
+    this.#pace = pace;
+    this.#clock = clock;
+    this.#waitsForLimit = waitsForLimit;
+    this.#answered = pace.answered;
+  }
+
+  /** Counts a failure. */
+  count(failure: AppError): void {
+    this.#tries += 1;
+    this.attempt += 1;
+    this.#firstFailureMs ??= this.#clock.now();
+    // A registry that limits us but lets others of us through is only busy.
+    const renewed = this.#pace.answered > this.#answered || this.#waitsForLimit;
+    if (failure instanceof RegistryError && failure.limited && renewed) this.attempt = 1;
+    this.#answered = this.#pace.answered;
+  }
+
+  /** True if there is no use in another try after this failure. */
+  isSpent(failure: AppError): boolean {
+    if (this.#tries >= maxTries) return true;
+    if (this.attempt < maxAttempts) return false;
+    const away =
+      failure.code === "NETWORK" || (failure instanceof RegistryError && awayStatuses.has(failure.status));
+    const waitedMs = this.#clock.now() - (this.#firstFailureMs ?? 0);
+    return !(away && this.#pace.answered > 0 && waitedMs < patienceMs);
+  }
+}
