@@ -59,8 +59,15 @@ export const registryFlags = {
   }),
 };
 
-/** What to do about registries that ask for less. */
-export const patienceFlag = {
+/** How long to wait for registries. */
+export const patienceFlags = {
+  patience: Flags.integer({
+    summary: "how long to wait for a registry that goes away in the middle, in seconds (60 if left out)",
+    helpValue: "SECONDS",
+    min: 0,
+    max: 86_400,
+    env: "MIRROR_PATIENCE",
+  }),
   "wait-for-rate-limit": Flags.boolean({
     summary: "wait for a registry that limits requests, even for hours (two minutes a time otherwise)",
     env: "MIRROR_WAIT_FOR_RATE_LIMIT",
@@ -69,7 +76,7 @@ export const patienceFlag = {
 
 /** How to move content. */
 export const transferFlags = {
-  ...patienceFlag,
+  ...patienceFlags,
   concurrency: Flags.integer({
     summary: "transfers at a time with each registry (8 if left out)",
     min: 1,

@@ -16,6 +16,7 @@ export interface RegistryFlags {
   readonly insecure?: readonly string[] | undefined;
   readonly concurrency?: number | undefined;
   readonly "wait-for-rate-limit"?: boolean | undefined;
+  readonly patience?: number | undefined;
 }
 
 /** Makes clients on demand and closes them at the end. */
@@ -68,6 +69,7 @@ export class Registries implements AsyncDisposable {
       chunkBytes: settings.chunkSize,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
+      patienceMs: flags.patience === undefined ? undefined : flags.patience * 1000,
       onRateLimit: (rate) => this.#emit({ type: "rate-limit", registry: host, ...rate }),
       ...(isDebug(process.env)
         ? {

@@ -1,6 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, namingFlags, patienceFlag, registryFlags, selectionFlags } from "../cli/flags.ts";
+import { argumentOnly, namingFlags, patienceFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
 import { formatPlan, type PlanResult, planResult } from "../cli/plan-result.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
@@ -31,7 +31,7 @@ export default class Plan extends MirrorCommand {
     ...selectionFlags,
     ...namingFlags,
     ...registryFlags,
-    ...patienceFlag,
+    ...patienceFlags,
   };
 
   override async run(): Promise<PlanResult> {

@@ -4,32 +4,36 @@ import type { AppError } from "../errors.ts";
 import { RegistryError } from "./errors.ts";
 import type { Pace } from "./pace.ts";
 
-/**
- * A registry that has answered in this run and is away now (a pod that restarts, a line that is down) is waited for
- * so long, in milliseconds.
- */
-const patienceMs = 60_000;
 /** Tries of one request, however much others get through. */
 const maxTries = 60;
 /** What a proxy answers for a registry that is away. */
 const awayStatuses: ReadonlySet<number> = new Set([502, 503, 504]);
 
+export interface BudgetOptions {
+  /**
+   * A registry that has answered in this run and is away now (a pod that restarts, a line that is down) is waited
+   * for so long, in milliseconds.
+   */
+  readonly patienceMs: number;
+  /** A registry that limits us is waited for as long as it wants. */
+  readonly waitsForLimit: boolean;
+}
+
 /** The budget of one request. */
 export class Budget {
   readonly #pace: Pace;
   readonly #clock: Clock;
-  /** A registry that limits us is waited for as long as it wants. */
-  readonly #waitsForLimit: boolean;
+  readonly #options: BudgetOptions;
   #answered: number;
   #firstFailureMs: number | undefined;
   #tries = 0;
   /** Number of the try that failed last, since the budget last began anew; it makes the back-off. */
   attempt = 0;
 
-  constructor(pace: Pace, clock: Clock, waitsForLimit: boolean) {
+  constructor(pace: Pace, clock: Clock, options: BudgetOptions) {
     this.#pace = pace;
     this.#clock = clock;
-    this.#waitsForLimit = waitsForLimit;
+    this.#options = options;
     this.#answered = pace.answered;
   }
 
@@ -39,7 +43,7 @@ export class Budget {
     this.attempt += 1;
     this.#firstFailureMs ??= this.#clock.now();
     // A registry that limits us but lets others of us through is only busy.
-    const renewed = this.#pace.answered > this.#answered || this.#waitsForLimit;
+    const renewed = this.#pace.answered > this.#answered || this.#options.waitsForLimit;
     if (failure instanceof RegistryError && failure.limited && renewed) this.attempt = 1;
     this.#answered = this.#pace.answered;
   }
@@ -51,6 +55,6 @@ export class Budget {
     const away =
       failure.code === "NETWORK" || (failure instanceof RegistryError && awayStatuses.has(failure.status));
     const waitedMs = this.#clock.now() - (this.#firstFailureMs ?? 0);
-    return !(away && this.#pace.answered > 0 && waitedMs < patienceMs);
+    return !(away && this.#pace.answered > 0 && waitedMs < this.#options.patienceMs);
   }
 }

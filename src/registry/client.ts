@@ -21,6 +21,7 @@ import { findOrigin, judgePing } from "./scheme.ts";
 import { UploadManners } from "./upload/manners.ts";
 
 const defaultConcurrency = 8;
+const defaultPatienceMs = 60_000;
 /** These mean that the address is wrong rather than that the line is bad: trying again only delays the message. */
 const hopelessCodes: ReadonlySet<string> = new Set(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED"]);
 /** What storage answers to a signed URL whose time is over. */
@@ -100,7 +101,8 @@ export class RegistryClient {
   async request(wanted: RegistryRequest): Promise<Answer> {
     await this.connect(wanted.signal);
     const progress: Progress = { challenged: false, expired: 0, scopes: wanted.scopes };
-    const budget = new Budget(this.pace, this.clock, this.#options.waitsForRateLimit === true);
+    const { patienceMs = defaultPatienceMs, waitsForRateLimit: waitsForLimit = false } = this.#options;
+    const budget = new Budget(this.pace, this.clock, { patienceMs, waitsForLimit });
     for (;;) {
       const outcome = await this.#try(wanted, progress);
       if (outcome === "again") continue;

@@ -75,7 +75,7 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
 
   test("that dies in the middle of a push has the rest after the next one", async () => {
     await using registry = await startDockerRegistry({ program, dir: folder.join("target") });
-    const push = ["push", bundle, "--registry", registry.host, "--concurrency", "1"];
+    const push = ["push", bundle, "--registry", registry.host, "--concurrency", "1", "--patience", "0"];
     await using running = await startMirror(push);
     await killInTheMiddle(registry, running, ["PUT", /\/blobs\/uploads\//]);
     const broken = await running.result;
@@ -97,7 +97,7 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
     await using registry = await startDockerRegistry({ program, dir: content });
     await using work = await tempDir();
     await writeFile(work.join("manifests.yaml"), listOf(registry.host, [long]));
-    const pull = ["pull", "--to", "bundle.tar", "--concurrency", "1"];
+    const pull = ["pull", "--to", "bundle.tar", "--concurrency", "1", "--patience", "0"];
     await using running = await startMirror(pull, { cwd: work.path });
     await killInTheMiddle(registry, running, ["GET", /\/blobs\/sha256:/]);
     const broken = await running.result;
