@@ -245,7 +245,8 @@ export class RegistryClient {
     const body = empty ? "" : await readText(answer).catch(() => "");
     if (body === "") discard(answer);
     const said = this.#auth.withoutSecrets(body, authorization);
-    const from = answer.status === 401 ? (await this.#auth.credential(wanted.scopes))?.origin : undefined;
+    const asked = answer.status === 401 && answer.url.origin === (await this.connect()).origin;
+    const from = asked ? (await this.#auth.credential(wanted.scopes))?.origin : undefined;
     return answerError(wanted.what, failedAnswer(wanted.method, answer, said), from);
   }
 

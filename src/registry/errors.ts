@@ -34,6 +34,8 @@ export class RegistryError extends AppError {
   readonly problems: readonly RegistryProblem[];
   /** How long the registry asks us to stay away, in milliseconds; undefined if it does not say. */
   readonly retryAfterMs: number | undefined;
+  /** True if we ask too much of the registry: what it limits are all requests, not just this one. */
+  readonly limited: boolean;
 
   constructor(
     code: ErrorCode,
@@ -55,21 +57,14 @@ export class RegistryError extends AppError {
     this.status = answer.status;
     this.problems = problems;
     this.retryAfterMs = parseRetryAfter(answer.retryAfter);
+    // Some say it with 403, or with the 400 of a ThrottlingException.
+    const said = [400, 403].includes(answer.status) && /rate limit|throttl/i.test(answer.body);
+    this.limited = answer.status === 429 || this.has("TOOMANYREQUESTS") || said;
   }
 
   /** True for an answer that may be another one with the next try (protocol notes 10.1). */
   get passing(): boolean {
     return passingStatuses.has(this.status) || this.limited || this.has("UNAVAILABLE");
-  }
-
-  /** True if we ask too much of the registry: what it limits are all requests, not just this one. */
-  get limited(): boolean {
-    // Some say it with 403, or with the 400 of a ThrottlingException.
-    return (
-      this.status === 429 ||
-      this.has("TOOMANYREQUESTS") ||
-      ([400, 403].includes(this.status) && /rate limit|throttl/i.test(this.message))
-    );
   }
 
   /** True if the body names this code of distribution-spec. */
