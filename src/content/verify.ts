@@ -95,13 +95,15 @@ export async function insisting<T>(
   move: () => Promise<T>,
   onAgain?: (cause: AppError) => void,
 ): Promise<T> {
-  for (let tries = 1; ; tries += 1) {
+  let secondTry = false;
+  for (;;) {
     try {
       return await move();
     } catch (error) {
       if (!isAppError(error, "INTEGRITY")) throw error;
       const elsewhere = hasSeveralPlaces(source) && source.distrust(descriptor);
-      if (!elsewhere && tries > 1) throw error;
+      if (!elsewhere && secondTry) throw error;
+      secondTry ||= !elsewhere;
       onAgain?.(error);
     }
   }
