@@ -4,10 +4,17 @@
  */
 import { blobFaults } from "./faults/blobs.ts";
 import { generalFaults } from "./faults/general.ts";
+import { listingFaults } from "./faults/listing.ts";
 import { manifestFaults } from "./faults/manifests.ts";
 import { uploadFaults } from "./faults/uploads.ts";
 
-export const faults = { ...generalFaults, ...manifestFaults, ...blobFaults, ...uploadFaults } as const;
+export const faults = {
+  ...generalFaults,
+  ...manifestFaults,
+  ...blobFaults,
+  ...listingFaults,
+  ...uploadFaults,
+} as const;
 
 export type FaultName = keyof typeof faults;
 /** The options of a fault; an object of none for those that have none. */
