@@ -15,7 +15,7 @@ import type {
   Source,
 } from "./content.ts";
 
-/** Failures of a kind that each cost many tries: so many in a row, and the place is left alone. */
+/** Failed requests in a row, each of them after many tries, or wrong contents in all: then a place is left alone. */
 const maxFailures = 3;
 
 /** What a run has learned of one host that is asked before others: shared by all sources that ask it. */
@@ -24,6 +24,7 @@ export class Place {
   readonly #warn: (message: string, hint?: string) => void;
   readonly #told = new Set<string>();
   #failures = 0;
+  #lies = 0;
   #usable = true;
 
   /** `name` is what warnings call it: `mirror.internal:5000`. */
@@ -46,7 +47,8 @@ export class Place {
     if (error.code === "NOT_FOUND") return;
     const unreachable = isAppError(error, "NETWORK", "TLS");
     if (error.code === "REGISTRY") this.#failures += 1;
-    const over = unreachable || this.#failures >= maxFailures;
+    if (error.code === "INTEGRITY") this.#lies += 1;
+    const over = unreachable || this.#failures >= maxFailures || this.#lies >= maxFailures;
     if (over && this.#usable) {
       this.#usable = false;
       this.#warn(`the mirror ${this.#name} is left out from now on: ${error.message}`, error.hint);
@@ -68,8 +70,8 @@ export class FallbackSource implements Source, SeveralPlaces {
   readonly #sources: readonly PlacedSource[];
   /** Sources that do not have a blob, or have a wrong one. */
   readonly #without = new Map<Digest, Set<Source>>();
-  /** Where a blob came from last. */
-  readonly #from = new Map<Digest, PlacedSource>();
+  /** Where the bytes of a blob have come from since it was last begun. */
+  readonly #from = new Map<Digest, Set<PlacedSource>>();
 
   /** The last one is the registry itself: it has no place. */
   constructor(sources: readonly PlacedSource[]) {
@@ -95,7 +97,7 @@ export class FallbackSource implements Source, SeveralPlaces {
     return await this.#first(left, options, async (from) => {
       try {
         const stream = await from.source.open(descriptor, options);
-        this.#from.set(digest, from);
+        this.#note(digest, from, options);
         return from.place === undefined ? stream : this.#watched(stream, descriptor, from, options);
       } catch (error) {
         this.#exclude(digest, from);
@@ -105,15 +107,19 @@ export class FallbackSource implements Source, SeveralPlaces {
   }
 
   distrust({ digest }: Descriptor): boolean {
-    const from = this.#from.get(digest);
-    if (from?.place === undefined) return false;
-    const wrong = this.#without.get(digest);
-    // Its own stream may have failed as wrong already, and been counted.
-    if (wrong?.has(from.source) !== true) {
+    let elsewhere = false;
+    for (const from of this.#from.get(digest) ?? []) {
+      if (from.place === undefined) continue;
+      elsewhere = true;
       this.#exclude(digest, from);
-      from.place.failed(new AppError("INTEGRITY", `its content of ${digest} is not the one of that digest`));
+      from.place.failed(new AppError("INTEGRITY", `${digest} did not verify as it came from there`));
     }
-    return true;
+    return elsewhere;
+  }
+
+  #note(digest: Digest, from: PlacedSource, { offset = 0 }: OpenOptions): void {
+    const known = offset === 0 ? undefined : this.#from.get(digest);
+    this.#from.set(digest, (known ?? new Set()).add(from));
   }
 
   get #usable(): readonly PlacedSource[] {
