@@ -41,7 +41,11 @@ export async function copyToRegistry(
     source: source.image,
     target,
     placeOf: (repository: string) => repository,
-    limits: (image: PlannedImage): readonly LimitFunction[] => [...source.limits(image), client.limit],
+    // The target's is the last for everybody, also where the target is a source or a mirror as well.
+    limits: (image: PlannedImage): readonly LimitFunction[] => [
+      ...source.limits(image).filter((limit) => limit !== client.limit),
+      client.limit,
+    ],
     manifests,
   };
   const outcomes = await transfer(plan, ends, session, options.failFast);

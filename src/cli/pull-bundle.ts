@@ -1,5 +1,4 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
-import type { LimitFunction } from "p-limit";
 import { BundleWriter, checkBundlePath } from "../bundle/writer.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
@@ -64,9 +63,7 @@ export async function pullBundle(
       target: () => writer,
       // All repositories of a bundle share its one set of blobs.
       placeOf: () => "",
-      limits: (image: { readonly source: string }): readonly LimitFunction[] => [
-        sources.image(image).client.limit,
-      ],
+      limits: sources.limits,
       manifests,
     };
     const outcomes = await transfer(plan, ends, session, options.failFast);

@@ -1,7 +1,10 @@
 /** The registries of a run: one client each, made from flags, the list, and Docker's own configuration. */
 import { readFile } from "node:fs/promises";
+import type { LimitFunction } from "p-limit";
+import type { Source } from "../content/content.ts";
+import { FallbackSource, Place } from "../content/fallback-source.ts";
 import { AppError, systemCode } from "../errors.ts";
-import type { RegistrySettings } from "../list/image-list.ts";
+import type { MirrorEndpoint, RegistrySettings } from "../list/image-list.ts";
 import { RegistryClient } from "../registry/client.ts";
 import { dockerCredential } from "../registry/credentials.ts";
 import { isListedInsecure } from "../registry/docker-daemon.ts";
@@ -25,6 +28,8 @@ export class Registries implements AsyncDisposable {
   readonly #settings: ReadonlyMap<string, RegistrySettings>;
   readonly #emit: Emit;
   readonly #clients = new Map<string, RegistryClient>();
+  /** What the run has learned of mirrors, by host. */
+  readonly #places = new Map<string, Place>();
 
   constructor(flags: RegistryFlags, settings: ReadonlyMap<string, RegistrySettings>, emit: Emit) {
     this.#flags = flags;
@@ -34,7 +39,9 @@ export class Registries implements AsyncDisposable {
 
   /** Reads what is needed to talk to these hosts: credentials and certificates. Throws AUTH, TLS or NOT_FOUND. */
   async prepare(hosts: Iterable<string>): Promise<void> {
-    for (const host of new Set(hosts)) {
+    const named = [...hosts];
+    const mirrors = named.flatMap((host) => this.#mirrors(host).map((mirror) => mirror.host));
+    for (const host of new Set([...named, ...mirrors])) {
       if (!this.#clients.has(host)) this.#clients.set(host, await this.#make(host));
     }
   }
@@ -51,8 +58,44 @@ export class Registries implements AsyncDisposable {
     return new RegistryRepository(this.client(host), repository);
   }
 
+  /**
+   * A repository to read from: the mirrors of its registry first, then the registry itself. The names of images stay
+   * those of the registry.
+   */
+  source(host: string, repository: string): Source {
+    const origin = this.repository(host, repository);
+    const mirrors = this.#mirrors(host);
+    if (mirrors.length === 0) return origin;
+    const placed = mirrors.map((mirror) => ({
+      source: this.repository(mirror.host, [mirror.prefix, repository].filter(Boolean).join("/")),
+      place: this.#place(mirror.host),
+    }));
+    return new FallbackSource([...placed, { source: origin }]);
+  }
+
+  /**
+   * The limits on transfers from a registry: its own and those of its mirrors, since any of them may be the one that
+   * serves. In one order for all, so that nobody waits in a ring.
+   */
+  limits(host: string): readonly LimitFunction[] {
+    const hosts = new Set([host, ...this.#mirrors(host).map((mirror) => mirror.host)]);
+    return [...hosts].sort().map((name) => this.client(name).limit);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#clients.values()].map(async (client) => await client.close()));
+  }
+
+  #mirrors(host: string): readonly MirrorEndpoint[] {
+    const mirrors = this.#settings.get(host)?.mirrors ?? [];
+    return mirrors.filter((mirror) => mirror.host !== host || mirror.prefix !== "");
+  }
+
+  #place(host: string): Place {
+    const warn = (message: string, hint?: string): void => this.#emit({ type: "warning", message, hint });
+    const place = this.#places.get(host) ?? new Place(host, warn);
+    this.#places.set(host, place);
+    return place;
   }
 
   async #make(host: string): Promise<RegistryClient> {

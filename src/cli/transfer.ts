@@ -82,29 +82,37 @@ export function notBegun(plan: Plan, failures: readonly PlanFailure[], hint?: st
   return new RunFailure(images, errorsOf([], failures), { hint, nothingDone: true });
 }
 
-/** Looks up the source repository of each request and planned image. */
+/** Where the images of a run come from, and the limits on transfers from there. */
+export interface RegistrySources {
+  readonly request: (request: { readonly image: string }) => Source;
+  readonly image: (image: { readonly source: string }) => Source;
+  readonly limits: (image: { readonly source: string }) => readonly LimitFunction[];
+}
+
+/** Looks up the source of each request and planned image: a repository, behind the mirrors of its registry. */
 export function registrySources(
   registries: Registries,
   requests: readonly SourcedRequest[],
-): {
-  readonly request: (request: { readonly image: string }) => RegistryRepository;
-  readonly image: (image: { readonly source: string }) => RegistryRepository;
-} {
+): RegistrySources {
   // One object for each repository, so that images of the same one can be told from those of others.
-  const repositories = new Map<string, RegistryRepository>();
-  const byImage = new Map<string, RegistryRepository>();
+  const repositories = new Map<string, Source>();
+  const byImage = new Map<string, { readonly source: Source; readonly host: string }>();
   for (const { image, host, repository } of requests) {
     const name = `${host}/${repository}`;
-    const found = repositories.get(name) ?? registries.repository(host, repository);
-    repositories.set(name, found);
-    byImage.set(image, found);
+    const source = repositories.get(name) ?? registries.source(host, repository);
+    repositories.set(name, source);
+    byImage.set(image, { source, host });
   }
-  const find = (image: string): RegistryRepository => {
+  const find = (image: string): { readonly source: Source; readonly host: string } => {
     const found = byImage.get(image);
     if (found === undefined) throw new Error(`${image} was never asked for`);
     return found;
   };
-  return { request: ({ image }) => find(image), image: ({ source }) => find(source) };
+  return {
+    request: ({ image }) => find(image).source,
+    image: ({ source }) => find(source).source,
+    limits: ({ source }) => registries.limits(find(source).host),
+  };
 }
 
 /** The repositories of a target registry. */

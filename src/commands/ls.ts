@@ -7,6 +7,7 @@ import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
+import { type AppError, isAppError } from "../errors.ts";
 import { listRepositories, listTags } from "../registry/listing.ts";
 import { formatBytes, table } from "../report/format.ts";
 import { describeImage } from "../sync/describe.ts";
@@ -51,16 +52,20 @@ export default class Ls extends MirrorCommand {
     const client = registries.client(place.host);
     const repositories =
       place.kind === "repository" ? [place.repository] : await listRepositories(client, session.signal);
+    const failures: AppError[] = [];
     const tags = await pLimit(8).map(repositories, async (repository) => {
       try {
         return await listTags(client, repository, session.signal);
       } catch (error) {
         // A catalog names repositories that are empty or not ours to read: they have nothing to list.
-        if (place.kind === "repository") throw error;
-        session.emit({ type: "warning", message: error instanceof Error ? error.message : String(error) });
+        if (place.kind === "repository" || session.signal.aborted || !isAppError(error)) throw error;
+        failures.push(error);
+        session.emit({ type: "warning", message: error.message, hint: error.hint });
         return [];
       }
     });
+    const broken = failures.find((error) => error.code !== "NOT_FOUND");
+    if (broken !== undefined && failures.length === repositories.length) throw broken;
     const images = repositories.flatMap((repository, at) =>
       (tags[at] ?? []).map((tag) => ({ image: `${place.host}/${repository}:${tag}` })),
     );

@@ -49,11 +49,7 @@ export default class Sync extends MirrorCommand {
     await using registries = new Registries(flags, list.registries, session.emit);
     await registries.prepare([target.host, ...requests.map(({ host }) => host)]);
     const sources = registrySources(registries, requests);
-    const side = {
-      ...sources,
-      limits: (image: { readonly source: string }) => [sources.image(image).client.limit],
-    };
-    return await copyToRegistry(requests, side, registries, session, {
+    return await copyToRegistry(requests, sources, registries, session, {
       target,
       failFast: flags["fail-fast"],
     });

@@ -88,3 +88,14 @@ export interface Mounter {
 export function canMount(target: Target): target is Target & Mounter {
   return "mount" in target && typeof target.mount === "function";
 }
+
+/** A source whose content is to be had at several places. */
+export interface SeveralPlaces {
+  /** Told that a blob was wrong as it came last. True if it comes from another place the next time. */
+  distrust(descriptor: Descriptor): boolean;
+}
+
+/** Guard for the optional power {@link SeveralPlaces}. */
+export function hasSeveralPlaces(source: object): source is SeveralPlaces {
+  return "distrust" in source && typeof source.distrust === "function";
+}

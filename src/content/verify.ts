@@ -5,8 +5,19 @@
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, finishDigest, hasherFor } from "../oci/digest.ts";
-import type { BlobSource, ByteStream } from "./content.ts";
-import { backoffMs, type Clock, maxAttempts } from "./retry.ts";
+import {
+  type BlobSource,
+  type ByteStream,
+  hasSeveralPlaces,
+  type OpenOptions,
+  type Source,
+} from "./content.ts";
+import { backoffMs, type Clock, maxAttempts, systemClock } from "./retry.ts";
+
+/** So much of content is looked at to say what it is, if it is wrong. Bytes. */
+const headBytes = 64;
+/** A connection that brought so many bytes before it broke is made again at once. */
+const quickBytes = 16 * 1024;
 
 /**
  * Passes bytes on while it hashes them. The last chunk is passed on only when size and digest have proved right, so
@@ -20,22 +31,26 @@ export async function* verified(
   const hash = hasherFor(descriptor.digest);
   let seen = 0;
   let proved = false;
+  let head: Uint8Array | undefined;
+  const fail = (state: string): AppError => mismatch(descriptor, state, natureHint(head, descriptor));
   const prove = (): void => {
     const found = finishDigest(hash, algorithmOf(descriptor.digest));
-    if (found !== descriptor.digest) throw mismatch(descriptor, `the content has the digest ${found}`);
+    if (found !== descriptor.digest) throw fail(`the content has the digest ${found}`);
     proved = true;
   };
   for await (const chunk of stream) {
     if (chunk.byteLength === 0) continue;
+    // A chunk is only lent.
+    head ??= Buffer.from(chunk.subarray(0, headBytes));
     seen += chunk.byteLength;
     if (seen > descriptor.size) {
-      throw mismatch(descriptor, `got more than the ${descriptor.size} bytes that its descriptor promises`);
+      throw fail(`got more than the ${descriptor.size} bytes that its descriptor promises`);
     }
     hash.update(chunk);
     if (seen === descriptor.size) prove();
     yield chunk;
   }
-  if (seen !== descriptor.size) throw mismatch(descriptor, `got ${seen} bytes, expected ${descriptor.size}`);
+  if (seen !== descriptor.size) throw fail(`got ${seen} bytes, expected ${descriptor.size}`);
   if (!proved) prove();
 }
 
@@ -47,6 +62,51 @@ export async function readAll(stream: ByteStream, descriptor: Descriptor, limit:
   // A chunk is only lent.
   for await (const chunk of verified(stream, descriptor)) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks);
+}
+
+/**
+ * Reads a small blob of a source into memory, verified. A connection that breaks is made again, and content that is
+ * wrong is read once more, or from every other place that the source has. Throws as the source does, and INTEGRITY.
+ */
+export async function readBlob(
+  source: Pick<Source, "open">,
+  descriptor: Descriptor,
+  limit: number,
+  options: Omit<ResumeOptions, "clock"> & { readonly clock?: Clock } = {},
+): Promise<Buffer> {
+  const { clock = systemClock, signal, onRetry } = options;
+  const open = async (offset: number, stop?: AbortSignal): Promise<ByteStream> => {
+    const call: OpenOptions = { offset, signal: stop };
+    return await source.open(descriptor, call);
+  };
+  const blob = { descriptor, isManifest: false, open };
+  return await insisting(source, descriptor, async () =>
+    readAll(resuming(blob, { clock, signal, onRetry }), descriptor, limit),
+  );
+}
+
+/**
+ * Runs `move`, and again after INTEGRITY: once, since a bit can flip under way, which tells that from content that is
+ * wrong at its source; and from each other place that the source has. `onAgain` is told before.
+ */
+export async function insisting<T>(
+  source: object,
+  descriptor: Descriptor,
+  move: () => Promise<T>,
+  onAgain?: (cause: AppError) => void,
+): Promise<T> {
+  let secondTry = false;
+  for (;;) {
+    try {
+      return await move();
+    } catch (error) {
+      if (!isAppError(error, "INTEGRITY")) throw error;
+      const elsewhere = hasSeveralPlaces(source) && source.distrust(descriptor);
+      if (!elsewhere && secondTry) throw error;
+      secondTry ||= !elsewhere;
+      onAgain?.(error);
+    }
+  }
 }
 
 /** Reads content to its end for the sake of its digest alone. Throws INTEGRITY if it is wrong. */
@@ -66,11 +126,14 @@ export interface ResumeOptions {
 /**
  * The bytes of a blob from its start, opened again at the byte that was reached whenever the connection breaks.
  * The budget of tries begins anew with every byte that came (a link that drops often but moves still ends well).
+ * After real progress there is no delay, and of many such breaks only the first, the tenth, the hundredth are told.
  */
 export async function* resuming(blob: BlobSource, options: ResumeOptions): AsyncGenerator<Uint8Array, void> {
   let offset = 0;
   let attempt = 0;
+  let breaks = 0;
   for (;;) {
+    const from = offset;
     // Outside of the retry: a source is patient for itself when it cannot be opened.
     const stream = await blob.open(offset, options.signal);
     try {
@@ -90,6 +153,11 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
       if (isAppError(error, "NETWORK") && offset === blob.descriptor.size && offset > 0) return;
       attempt += 1;
       if (!isAppError(error, "NETWORK") || options.signal?.aborted || attempt >= maxAttempts) throw error;
+      breaks += 1;
+      if (offset - from >= quickBytes) {
+        if (/^10*$/.test(`${breaks}`)) options.onRetry?.(breaks, 0, error);
+        continue;
+      }
       const delayMs = backoffMs(attempt, options.clock);
       options.onRetry?.(attempt, delayMs, error);
       await options.clock.sleep(delayMs, options.signal);
@@ -97,8 +165,25 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
   }
 }
 
-function mismatch(descriptor: Descriptor, state: string): AppError {
+/** What wrong content is in truth, where its first bytes tell and it is of use to know. */
+function natureHint(head: Uint8Array | undefined, { mediaType }: Descriptor): string | undefined {
+  const text = Buffer.from(head ?? [])
+    .toString("latin1")
+    .trimStart();
+  const came = "what came instead of the content is";
+  if (/^<(?:!doctype html|html|head|body)/i.test(text))
+    return `look for a proxy or a login page in front of the registry: ${came} a web page`;
+  if (text.startsWith("<?xml")) return `look at the storage behind the registry: ${came} XML`;
+  if (text.startsWith("\x1f\x8b") && !/gzip/.test(mediaType))
+    return `look for a proxy that compresses: ${came} gzip`;
+  if (/^\{\s*"/.test(text) && !/json/.test(mediaType))
+    return `look at what the registry answers: ${came} JSON`;
+  return undefined;
+}
+
+function mismatch(descriptor: Descriptor, state: string, hint?: string): AppError {
   return new AppError("INTEGRITY", `Cannot verify ${descriptor.digest}: ${state}`, {
+    hint,
     details: { digest: descriptor.digest, size: descriptor.size },
   });
 }

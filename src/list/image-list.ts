@@ -19,6 +19,13 @@ export interface ImageRequest {
   readonly place: string;
 }
 
+/** A registry that has copies of another one's images. */
+export interface MirrorEndpoint {
+  readonly host: string;
+  /** The path in front of every repository; may be empty. */
+  readonly prefix: string;
+}
+
 /** How to talk to one registry. A field that is left out has the default of the registry client. */
 export interface RegistrySettings {
   /** Requests at the same time, 1 to 64. */
@@ -31,6 +38,8 @@ export interface RegistrySettings {
   readonly caFile?: string;
   /** Size of one chunk of an upload, in bytes. */
   readonly chunkSize?: number;
+  /** Asked for its images first, in this order. */
+  readonly mirrors?: readonly MirrorEndpoint[];
 }
 
 /** Everything that one or several lists ask for. */
@@ -63,7 +72,7 @@ export interface ParsedList {
   readonly registries: readonly RegistryEntry[];
 }
 
-const settingKeys = ["concurrency", "plainHttp", "insecure", "caFile", "chunkSize"] as const;
+const settingKeys = ["concurrency", "plainHttp", "insecure", "caFile", "chunkSize", "mirrors"] as const;
 
 /**
  * Puts lists together. What is asked for twice in the same words is asked for once, at its first place. Settings
@@ -104,7 +113,11 @@ function mergeRegistries(
   const first = new Map<string, { value: string | number | boolean; place: Place }>();
   for (const { host, settings, places } of entries) {
     for (const key of settingKeys) {
-      const value = settings[key];
+      const setting = settings[key];
+      const value =
+        typeof setting === "object"
+          ? setting.map(({ host: mirror, prefix }) => `${mirror}/${prefix}`.replace(/\/$/, "")).join(", ")
+          : setting;
       const place = places.get(key);
       if (value === undefined || place === undefined) continue;
       const known = first.get(`${host} ${key}`);

@@ -7,7 +7,7 @@ import { AppError, isAppError } from "../errors.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { parseReference } from "../oci/reference.ts";
 import { byteSizePattern, parseByteSize } from "./byte-size.ts";
-import { parseRegistryHost, parseTargetName } from "./target-name.ts";
+import { parseMirror, parseRegistryHost, parseTargetName } from "./target-name.ts";
 
 /** The version of the list format that this program reads. */
 export const listVersion = 1;
@@ -85,6 +85,16 @@ const Registry = z.strictObject(
       )
       .exactOptional()
       .describe("Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB."),
+    mirrors: z
+      .array(
+        z
+          .string("expected a mirror such as mirror.internal:5000")
+          .transform(parsedBy(parseMirror))
+          .describe("host[:port][/prefix]. Its own settings and credentials are those of its host."),
+        "expected a list such as [mirror.internal:5000]",
+      )
+      .exactOptional()
+      .describe("Pull-through mirrors: asked for images of this registry first, in this order."),
   },
   "expected the settings of a registry, such as {plainHttp: true}",
 );

@@ -1,7 +1,7 @@
 /** Names for images in the target (`as:`), and hosts as keys of settings. */
 import { AppError } from "../errors.ts";
 import { isRegistryHost, isRepository, isTag, parseReference } from "../oci/reference.ts";
-import type { TargetName } from "./image-list.ts";
+import type { MirrorEndpoint, TargetName } from "./image-list.ts";
 
 /** Parses `repository[:tag]`. Throws REFERENCE for a host, a digest, or what is no repository or no tag. */
 export function parseTargetName(text: string): TargetName {
@@ -49,4 +49,23 @@ export function parseRegistryHost(text: string): string {
   // A name without a dot or a port is no host at the start of a reference, but may be one on its own.
   const { registry, repository } = parseReference(`${text}/a/b`);
   return repository === "a/b" ? registry : text;
+}
+
+/** Parses a pull-through mirror, `host[:port][/prefix]`. Throws REFERENCE with the way out. */
+export function parseMirror(text: string): MirrorEndpoint {
+  const fail = (reason: string, hint: string): AppError =>
+    new AppError("REFERENCE", `Cannot read mirror ${JSON.stringify(text)}: ${reason}`, { hint });
+  const form = "write it like mirror.internal:5000 or harbor.internal/hub-proxy";
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[0];
+  if (scheme !== undefined) {
+    const plain = /^http:/i.test(scheme) ? ", and set plainHttp: true for it under registries" : "";
+    throw fail(`it begins with ${scheme}`, `write ${text.slice(scheme.length).replace(/\/+$/, "")}${plain}`);
+  }
+  const slash = text.indexOf("/");
+  const host = slash < 0 ? text : text.slice(0, slash);
+  const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");
+  if (!isRegistryHost(host)) throw fail(`${JSON.stringify(host)} is not host[:port]`, form);
+  if (prefix !== "" && !isRepository(prefix))
+    throw fail(`${JSON.stringify(prefix)} cannot begin a repository name`, form);
+  return { host: parseRegistryHost(host), prefix };
 }

@@ -1,13 +1,41 @@
-/** Reads a blob from any offset on: closed ranges, and what to do where a registry takes none (protocol notes 5). */
+/**
+ * Reads a blob from any offset on: closed ranges, and what to do where a registry takes none, or answers with another
+ * one (protocol notes 5.2). Bytes of two answers are never put together unless the second one says where it begins.
+ */
 import type { ByteStream, OpenOptions } from "../content/content.ts";
 import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { codingOf, contentOf, lengthOf, type Readings } from "./blob-content.ts";
 import type { RegistryClient } from "./client.ts";
-import { bodyStream, discard, singleHeader } from "./http.ts";
+import { type Answer, bodyStream, discard, singleHeader } from "./http.ts";
+import type { RegistryRequest } from "./request.ts";
+
+/** What a registry has shown of how it serves blobs, for the run. */
+interface Habits extends Readings {
+  /** Ranges that it refused or got wrong since the last one that it served. */
+  refusedRanges: number;
+}
+
+/** Once is a cache or a node behind a balancer; twice in a row is the registry. */
+const maxRefusedRanges = 2;
+const habitsOf = new WeakMap<RegistryClient, Habits>();
+
+interface BlobRequest {
+  readonly client: RegistryClient;
+  readonly descriptor: Descriptor;
+  readonly wanted: RegistryRequest;
+  readonly habits: Habits;
+}
+
+/** Bytes that begin where they were asked for, and where they end (bytes from the start of the blob, exclusive). */
+interface Part {
+  readonly stream: ByteStream;
+  readonly end: number;
+}
 
 /**
  * GET of a blob, with a closed range where the offset is not 0 (some registries refuse open ranges). The bytes are
- * not verified. Throws as the client does.
+ * not verified. Throws as the client does, and INTEGRITY if the answer is announced with another size.
  */
 export async function openBlob(
   client: RegistryClient,
@@ -17,34 +45,96 @@ export async function openBlob(
 ): Promise<ByteStream> {
   const offset = options.offset ?? 0;
   const { digest, size } = descriptor;
-  const what = `read blob ${digest} from ${client.registry}/${repository}`;
-  const wanted = {
+  const habits = habitsOf.get(client) ?? { refusedRanges: 0, labelled: new Set(), encoded: new Set() };
+  habitsOf.set(client, habits);
+  const wanted: RegistryRequest = {
     method: "GET",
     path: `/v2/${repository}/blobs/${digest}`,
-    what,
+    what: `read blob ${digest} from ${client.registry}/${repository}`,
     scopes: [`repository:${repository}:pull`],
     signal: options.signal,
     blob: true,
     accept: [200, 206],
-  } as const;
-  if (offset === 0) return bodyStream(await client.request(wanted), what);
-  const headers = { range: `bytes=${offset}-${size - 1}` };
-  const answer = await client.request({ ...wanted, headers, accept: [200, 206, 416] });
-  if (answer.status === 416) {
-    // It takes no ranges (or not this one): the whole content will tell.
-    discard(answer);
-    return skipping(bodyStream(await client.request(wanted), what), offset);
-  }
-  if (answer.status === 200) return skipping(bodyStream(answer, what), offset);
-  const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(singleHeader(answer, "content-range") ?? "");
-  if (range?.[1] !== `${offset}` || (range[2] !== `${size}` && range[2] !== "*")) {
-    discard(answer);
-    throw new AppError("NETWORK", `Cannot ${what}: it answered with another range than the one asked for`);
-  }
-  return bodyStream(answer, what);
+  };
+  const request = { client, descriptor, wanted, habits };
+  const part = await openPart(request, offset);
+  return part.end === size ? part.stream : joined(request, part, offset);
 }
 
-/** The answer to a range was the whole content: what came before the offset is read and dropped. */
+async function openPart(request: BlobRequest, offset: number): Promise<Part> {
+  const { client, descriptor, wanted, habits } = request;
+  const { digest, size } = descriptor;
+  // What is encoded on its way need not be encoded into the same bytes again.
+  const ranged = offset > 0 && habits.refusedRanges < maxRefusedRanges && !habits.labelled.has(digest);
+  if (!ranged) return await openWhole(request, offset);
+  const headers = { range: `bytes=${offset}-${size - 1}` };
+  const answer = await client.request({ ...wanted, headers, accept: [200, 206, 416] });
+  // The range was ignored. Asking for one costs nothing the next time either.
+  if (answer.status === 200) return wholeFrom(request, answer, offset);
+  const end = rangeEnd(answer, offset, size);
+  if (end !== undefined) {
+    habits.refusedRanges = 0;
+    return { stream: bodyStream(answer, wanted.what), end };
+  }
+  // distribution 2.8 promises a body with its 416, and sends none: it is not waited for.
+  discard(answer);
+  habits.refusedRanges += 1;
+  return await openWhole(request, offset);
+}
+
+async function openWhole(request: BlobRequest, offset: number): Promise<Part> {
+  const { client, descriptor, wanted } = request;
+  const answer = await client.request(wanted);
+  if (answer.status === 200) return wholeFrom(request, answer, offset);
+  const end = offset === 0 ? rangeEnd(answer, 0, descriptor.size) : undefined;
+  if (end !== undefined) return { stream: bodyStream(answer, wanted.what), end };
+  discard(answer);
+  const { host } = answer.url;
+  throw new AppError("REGISTRY", `Cannot ${wanted.what}: ${host} answered 206 though no part was asked for`);
+}
+
+/** The whole blob came: what is before the offset is read and dropped. */
+function wholeFrom(request: BlobRequest, answer: Answer, offset: number): Part {
+  const { descriptor, wanted, habits } = request;
+  const stream = contentOf(answer, descriptor, wanted.what, habits);
+  return { stream: offset === 0 ? stream : skipping(stream, offset), end: descriptor.size };
+}
+
+/**
+ * Where a 206 ends (exclusive), if it is one range, of this very blob, that begins where it was asked to. Undefined
+ * for every other answer.
+ */
+function rangeEnd(answer: Answer, offset: number, size: number): number | undefined {
+  const multipart = /^multipart\//i.test(singleHeader(answer, "content-type") ?? "");
+  if (answer.status !== 206 || multipart || codingOf(answer) !== undefined) return undefined;
+  const range = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16}|\*)$/i.exec(
+    singleHeader(answer, "content-range") ?? "",
+  );
+  if (range === null) return undefined;
+  const [, start, last, total] = range;
+  const end = Number(last) + 1;
+  if (Number(start) !== offset || (total !== "*" && Number(total) !== size)) return undefined;
+  if (end <= offset || end > size) return undefined;
+  const length = lengthOf(answer);
+  return length === undefined || length === end - offset ? end : undefined;
+}
+
+/** A registry may send less than it was asked for (RFC 9110 15.3.7): the next part is asked for until all is there. */
+async function* joined(request: BlobRequest, first: Part, offset: number): AsyncGenerator<Uint8Array, void> {
+  let part = first;
+  let at = offset;
+  for (;;) {
+    for await (const chunk of part.stream) {
+      const piece = at + chunk.byteLength > part.end ? chunk.subarray(0, part.end - at) : chunk;
+      at += piece.byteLength;
+      yield piece;
+      if (piece.byteLength < chunk.byteLength) break;
+    }
+    if (at < part.end || at >= request.descriptor.size) return;
+    part = await openPart(request, at);
+  }
+}
+
 async function* skipping(stream: ByteStream, bytes: number): AsyncGenerator<Uint8Array, void> {
   let left = bytes;
   for await (const chunk of stream) {

@@ -3,37 +3,44 @@ import { z } from "zod";
 import { AppError, isAppError } from "../errors.ts";
 import { isRepository, isTag } from "../oci/reference.ts";
 import type { RegistryClient } from "./client.ts";
-import { RegistryError } from "./errors.ts";
+import { printable, RegistryError } from "./errors.ts";
 import type { Answer } from "./http.ts";
 import { redirectTarget } from "./leads.ts";
+import { nextLink } from "./link.ts";
 import type { AddressGuard } from "./net/guard.ts";
 import { requestWhole, type WholeAnswer } from "./whole.ts";
 
 const pageBytes = 16 * 1024 * 1024;
 const maxPages = 10_000;
+const maxEntries = 1_000_000;
+/** A page may be empty, or hold what came before since the list has moved. So many in a row lead nowhere. */
+const maxIdlePages = 100;
+/** Entries that a warning names. */
+const shownEntries = 3;
 
-const Tags = z.object({ tags: z.array(z.unknown()).nullish() });
-const Catalog = z.object({ repositories: z.array(z.unknown()).nullish() });
+const Tags = z.object({ tags: z.array(z.unknown()).nullish() }).transform(({ tags }) => tags ?? []);
+const Catalog = z
+  .object({ repositories: z.array(z.unknown()).nullish() })
+  .transform(({ repositories }) => repositories ?? []);
 
 /**
  * The tags of a repository, sorted (`GET /v2/NAME/tags/list`, distribution-spec "Listing Tags"). Entries that are
- * no tags by the grammar are left out. Throws NOT_FOUND if there is no such repository.
+ * no tags by the grammar are left out, with one warning. Throws NOT_FOUND if there is no such repository.
  */
 export async function listTags(
   client: RegistryClient,
   repository: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
-  const what = `list the tags of ${client.registry}/${repository}`;
-  const scopes = [`repository:${repository}:pull`];
-  const pages = readPages(client, { path: `/v2/${repository}/tags/list?n=1000`, what, scopes, signal });
-  const found = new Set<string>();
-  for await (const page of pages) {
-    for (const tag of parsePage(Tags, page, what).tags ?? []) {
-      if (typeof tag === "string" && isTag(tag)) found.add(tag);
-    }
-  }
-  return [...found].sort();
+  return await readList(client, {
+    path: `/v2/${repository}/tags/list?n=1000`,
+    what: `list the tags of ${client.registry}/${repository}`,
+    scopes: [`repository:${repository}:pull`],
+    signal,
+    entries: Tags,
+    isEntry: isTag,
+    kind: "tags",
+  });
 }
 
 /** The repositories of a registry, sorted (`GET /v2/_catalog`). Throws REGISTRY where it offers no catalog. */
@@ -42,19 +49,16 @@ export async function listRepositories(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const what = `list the repositories of ${client.registry}`;
-  const found = new Set<string>();
   try {
-    const pages = readPages(client, {
+    return await readList(client, {
       path: "/v2/_catalog?n=1000",
       what,
       scopes: ["registry:catalog:*"],
       signal,
+      entries: Catalog,
+      isEntry: isRepository,
+      kind: "repository names",
     });
-    for await (const page of pages) {
-      for (const name of parsePage(Catalog, page, what).repositories ?? []) {
-        if (typeof name === "string" && isRepository(name)) found.add(name);
-      }
-    }
   } catch (error) {
     const refused =
       isAppError(error, "AUTH", "DENIED", "NOT_FOUND") ||
@@ -65,7 +69,55 @@ export async function listRepositories(
       cause: error,
     });
   }
+}
+
+interface ListRequest extends PageRequest {
+  /** The entries of a page. */
+  readonly entries: z.ZodType<readonly unknown[]>;
+  readonly isEntry: (text: string) => boolean;
+  /** What the entries should be, for messages. */
+  readonly kind: string;
+}
+
+/** All entries of all pages, each once, sorted: old registries give them in the order of their disk. */
+async function readList(client: RegistryClient, wanted: ListRequest): Promise<readonly string[]> {
+  const found = new Set<string>();
+  const odd: unknown[] = [];
+  let oddEntries = 0;
+  let idlePages = 0;
+  for await (const page of readPages(client, wanted)) {
+    const before = found.size;
+    for (const entry of parsePage(wanted.entries, page, wanted.what)) {
+      if (typeof entry === "string" && wanted.isEntry(entry)) {
+        found.add(entry);
+        continue;
+      }
+      oddEntries += 1;
+      if (odd.length < shownEntries) odd.push(entry);
+    }
+    idlePages = found.size > before ? 0 : idlePages + 1;
+    if (idlePages >= maxIdlePages) throw neverEnding(wanted);
+    if (found.size > maxEntries)
+      throw new AppError("REGISTRY", `Cannot ${wanted.what}: there are more than ${maxEntries} entries`);
+  }
+  if (oddEntries > 0) {
+    const shown = odd.map(shorten).join(", ");
+    const more = oddEntries > odd.length ? " and others" : "";
+    client.warn(
+      `${oddEntries} ${oddEntries === 1 ? "entry was" : "entries were"} left out that cannot be ${wanted.kind} (${wanted.what}): ${shown}${more}`,
+    );
+  }
   return [...found].sort();
+}
+
+/** An entry that is none, for people: short, and without control characters. */
+function shorten(entry: unknown): string {
+  const text = printable(JSON.stringify(entry) ?? "nothing");
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
+}
+
+function neverEnding({ what }: PageRequest): AppError {
+  return new AppError("REGISTRY", `Cannot ${what}: its pages never end`);
 }
 
 interface PageRequest {
@@ -79,9 +131,7 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
   const seen = new Set<string>();
   let at: string | URL | undefined = wanted.path;
   while (at !== undefined) {
-    if (seen.has(String(at)) || seen.size === maxPages) {
-      throw new AppError("REGISTRY", `Cannot ${wanted.what}: its pages never end`);
-    }
+    if (seen.has(String(at)) || seen.size === maxPages) throw neverEnding(wanted);
     seen.add(String(at));
     const { answer, bytes }: WholeAnswer = await readPage(client, wanted, at);
     if (answer.status === 404) {
@@ -94,25 +144,25 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
   }
 }
 
-/** One page, of the registry's own size where it refuses ours: distribution does so beyond `catalog.maxentries`. */
+/**
+ * One page, of the registry's own size where it refuses ours: distribution does so beyond `catalog.maxentries`, with a
+ * code of its own; others answer a bare 400.
+ */
 async function readPage(client: RegistryClient, wanted: PageRequest, at: string | URL): Promise<WholeAnswer> {
   const request = { ...wanted, method: "GET", accept: [200, 404] } as const;
   try {
     return await requestWhole(client, { ...request, path: at }, pageBytes);
   } catch (error) {
-    const refused = error instanceof RegistryError && error.has("PAGINATION_NUMBER_INVALID");
+    const refused =
+      error instanceof RegistryError && (error.status === 400 || error.has("PAGINATION_NUMBER_INVALID"));
     if (!refused || typeof at !== "string") throw error;
     return await requestWhole(client, { ...request, path: at.replace(/\?.*$/, "") }, pageBytes);
   }
 }
 
-/**
- * `Link: <url>; rel="next"` (RFC 8288), resolved against the request and held to its host. Old Quay leaves the
- * angle brackets out (heroku/docker-registry-client#11).
- */
+/** The next page by `Link` (link.ts), resolved against the request and held to its origin. */
 function nextPage(answer: Answer, what: string, guard: AddressGuard): URL | undefined {
-  const link = [answer.headers["link"] ?? []].flat().join(", ");
-  const next = /(?:<([^>]*)>|^([^<;]+))[^<]*?;\s*rel="?next(?![\w-])/i.exec(link)?.slice(1).find(Boolean);
+  const next = nextLink(answer.headers["link"]);
   if (next === undefined) return undefined;
   const url = URL.canParse(next, answer.url.href) ? new URL(next, answer.url) : undefined;
   // Behind a TLS proxy, registries may name themselves with http.

@@ -6,6 +6,7 @@
 import type { LimitFunction } from "p-limit";
 import { type BlobSource, canMount, type Pushed, type Source, type Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
+import { insisting } from "../content/verify.ts";
 import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
@@ -134,12 +135,13 @@ class Copier {
         onProgress: (offset) => emit({ type: "blob-progress", key, offset }),
       });
     try {
-      let pushed = push(source).catch(async (error: unknown) => {
-        if (!isAppError(error, "INTEGRITY")) throw error;
-        // A bit can flip under way: one clean second try tells that from content that is wrong at its source.
-        emit({ type: "retrying", what: `copy ${descriptor.digest}`, attempt: 1, delayMs: 0, cause: error });
-        return await push(source);
-      });
+      let pushed = insisting(
+        source,
+        descriptor,
+        async () => await push(source),
+        (cause) =>
+          emit({ type: "retrying", what: `copy ${descriptor.digest}`, attempt: 1, delayMs: 0, cause }),
+      );
       for (const other of others) {
         // What is missing or damaged in one repository need not be so in another.
         pushed = pushed.catch(async (error: unknown) => {

@@ -1,7 +1,7 @@
 /** What an image is made of, for people: platforms, layers, sizes. */
 import pLimit from "p-limit";
 import type { CallOptions, RawManifest, Source } from "../content/content.ts";
-import { readAll } from "../content/verify.ts";
+import { readBlob } from "../content/verify.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type ParsedManifest, parseManifest } from "../oci/manifest.ts";
@@ -116,7 +116,7 @@ async function readConfig(
   options: CallOptions,
 ): Promise<{ platform?: Platform; created?: string } | undefined> {
   if (!isImageConfigType(config.mediaType) || config.size > maxConfigBytes) return undefined;
-  const bytes = await readAll(await source.open(config, options), config, maxConfigBytes);
+  const bytes = await readBlob(source, config, maxConfigBytes, { signal: options.signal });
   const platform = platformOf(bytes);
   const created = createdOf(bytes);
   return { ...(platform === undefined ? {} : { platform }), ...(created === undefined ? {} : { created }) };

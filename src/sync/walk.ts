@@ -2,7 +2,7 @@
 import pLimit from "p-limit";
 import type { CallOptions, RawManifest, Source } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
-import { readAll } from "../content/verify.ts";
+import { readBlob } from "../content/verify.ts";
 import { AppError } from "../errors.ts";
 import { bareDescriptor, type Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -135,7 +135,7 @@ async function requirePlatform(
 ): Promise<void> {
   const { config } = parsed;
   if (config === undefined || !isImageConfigType(config.mediaType) || config.size > maxConfigBytes) return;
-  const bytes = await readAll(await source.open(config, { signal: options.signal }), config, maxConfigBytes);
+  const bytes = await readBlob(source, config, maxConfigBytes, { signal: options.signal });
   const have = platformOf(bytes);
   if (have === undefined || request.platforms.some((want) => matchesPlatform(have, want))) return;
   throw noPlatform(request.image, request.platforms, [have]);

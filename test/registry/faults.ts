@@ -5,6 +5,7 @@
 import { authFaults } from "./faults/auth.ts";
 import { blobFaults } from "./faults/blobs.ts";
 import { generalFaults } from "./faults/general.ts";
+import { listingFaults } from "./faults/listing.ts";
 import { manifestFaults } from "./faults/manifests.ts";
 import { uploadFaults } from "./faults/uploads.ts";
 
@@ -13,6 +14,7 @@ export const faults = {
   ...authFaults,
   ...manifestFaults,
   ...blobFaults,
+  ...listingFaults,
   ...uploadFaults,
 } as const;
 

@@ -14,9 +14,11 @@ export async function hasBlob(place: UploadPlace, digest: Digest, signal?: Abort
     scopes: place.scopes,
     signal,
     accept: [200, 404],
+    // The registry has it, and leads to a URL that is signed for GET only.
+    acceptElsewhere: [403, 405, 501],
   });
   await drain(answer);
-  return answer.status === 200;
+  return answer.status !== 404;
 }
 
 /**
