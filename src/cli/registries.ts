@@ -1,18 +1,26 @@
 /** The registries of a run: one client each, made from flags, the list, and Docker's own configuration. */
 import { readFile } from "node:fs/promises";
+import type { FindCredential } from "../content/credential.ts";
+import { Credentials } from "../credentials/credentials.ts";
+import { credentialOwner } from "../credentials/environment.ts";
 import { AppError, systemCode } from "../errors.ts";
 import type { RegistrySettings } from "../list/image-list.ts";
 import { RegistryClient } from "../registry/client.ts";
-import { dockerCredential } from "../registry/credentials.ts";
 import { isListedInsecure } from "../registry/docker-daemon.ts";
 import { RegistryRepository } from "../registry/repository.ts";
 import type { Emit } from "../sync/events.ts";
+import { parseRegistryTarget } from "./requests.ts";
 
 export interface RegistryFlags {
   readonly "ca-file"?: readonly string[] | undefined;
   readonly "plain-http"?: readonly string[] | undefined;
   readonly insecure?: readonly string[] | undefined;
   readonly concurrency?: number | undefined;
+  readonly authfile?: string | undefined;
+  /** The target: `MIRROR_USERNAME` and `MIRROR_PASSWORD` belong to it. Without one, to the only registry there is. */
+  readonly registry?: string | undefined;
+  /** What `mirror login` tries, instead of what is configured. */
+  readonly login?: FindCredential | undefined;
 }
 
 /** Makes clients on demand and closes them at the end. */
@@ -21,16 +29,26 @@ export class Registries implements AsyncDisposable {
   readonly #settings: ReadonlyMap<string, RegistrySettings>;
   readonly #emit: Emit;
   readonly #clients = new Map<string, RegistryClient>();
+  readonly #credentials: Credentials;
+  #owner: string | undefined;
 
   constructor(flags: RegistryFlags, settings: ReadonlyMap<string, RegistrySettings>, emit: Emit) {
     this.#flags = flags;
     this.#settings = settings;
     this.#emit = emit;
+    this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile });
   }
 
-  /** Reads what is needed to talk to these hosts: credentials and certificates. Throws AUTH, TLS or NOT_FOUND. */
+  /**
+   * Reads what is needed to talk to these hosts. Throws USAGE for variables that are half set or could be meant for
+   * several of them, and TLS. Credentials are looked for once a registry asks for them.
+   */
   async prepare(hosts: Iterable<string>): Promise<void> {
-    for (const host of new Set(hosts)) {
+    const wanted = new Set(hosts);
+    const { registry, login } = this.#flags;
+    const target = registry === undefined ? undefined : parseRegistryTarget(registry).host;
+    if (login === undefined) this.#owner ??= credentialOwner(wanted, target, process.env);
+    for (const host of wanted) {
       if (!this.#clients.has(host)) this.#clients.set(host, await this.#make(host));
     }
   }
@@ -60,13 +78,24 @@ export class Registries implements AsyncDisposable {
       plainHttp: flags["plain-http"]?.includes(host) === true || settings.plainHttp === true,
       insecure: flags.insecure?.includes(host) === true || settings.insecure === true,
       listedInsecure: await isListedInsecure(host),
-      credential: await dockerCredential(host, process.env),
+      credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       onRetry: (what, attempt, delayMs, cause) =>
         this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
     });
+  }
+
+  #finder(host: string, { login }: RegistrySettings): FindCredential {
+    if (login?.password !== undefined) {
+      this.#emit({
+        type: "warning",
+        message: `the password for ${host} is written in the list (${login.place}): whoever reads the list has it`,
+        hint: "use passwordFile or passwordVariable, or mirror login",
+      });
+    }
+    return this.#credentials.finder(host, { login, isOwner: host === this.#owner });
   }
 }
 
