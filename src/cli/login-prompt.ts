@@ -29,13 +29,15 @@ export async function promptLogin(
 ): Promise<{ readonly username: string; readonly password: string }> {
   // Raw, so that Ctrl-C comes as a key and nothing is shown by the terminal itself.
   input.setRawMode(true);
+  const keys = keysOf(input);
   try {
-    const keys = keysOf(input);
     const name = username ?? (await ask(keys, output, { label: "User name" }));
     const password = await ask(keys, output, { label: `Password for ${name}`, hidden: true });
     return { username: name, password };
   } finally {
     input.setRawMode(false);
+    // Ends the reading: a terminal that is still read keeps the program alive.
+    await keys.return(undefined);
   }
 }
 

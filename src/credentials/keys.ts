@@ -18,7 +18,7 @@ export function meansRegistry(key: string, registry: string): boolean {
 
 /**
  * The keys of those given that hold for a repository of the registry, the most specific first: `host/a/b`, `host/a`,
- * `host` (containers-auth.json.5). Without a repository, those that mean the whole registry.
+ * `host` (containers-auth.json.5), and last those with a `*`. Without a repository, those that mean the whole registry.
  */
 export function keysFor(keys: readonly string[], registry: string, repository?: string): readonly string[] {
   const names = registry === "docker.io" ? dockerHubNames : [registry];
@@ -32,7 +32,17 @@ export function keysFor(keys: readonly string[], registry: string, repository?: 
     ...keys.filter((key) => key === name),
     ...keys.filter((key) => key !== name && hostOfKey(key) === hostOfKey(name)),
   ]);
-  return [...new Set([...narrow, ...wide])];
+  const patterns = keys.filter((key) => names.some((name) => matches(key, name, repository)));
+  return [...new Set([...narrow, ...wide, ...patterns.sort((a, b) => b.length - a.length)])];
+}
+
+/** `*.example.com/team`, as Kubernetes has it in pull secrets: a `*` stands for letters of one part of the host. */
+function matches(key: string, host: string, repository = ""): boolean {
+  const [pattern = "", ...path] = withoutScheme(key).split("/");
+  if (!pattern.includes("*")) return false;
+  const parts = pattern.split("*").map((part) => part.replace(/[^\w-]/g, "\\$&"));
+  const prefix = path.length === 0 ? "" : `${path.join("/")}/`;
+  return new RegExp(`^${parts.join("[^.:]*")}$`).test(host) && `${repository}/`.startsWith(prefix);
 }
 
 function withoutScheme(key: string): string {

@@ -140,6 +140,25 @@ describe("keys with a path", () => {
     expect(await look("reg.example", { "reg.example/team": auth("team:pw") }, "other")).toBeUndefined();
   });
 
+  test.each([
+    ["*.example.com", "reg.example.com", "a", true],
+    ["reg*.example.com", "reg1.example.com", "a", true],
+    ["*.example.com:5000", "reg.example.com:5000", "a", true],
+    ["https://*.example.com/team", "reg.example.com", "team/app", true],
+    ["*.example.com/team", "reg.example.com", "teams/app", false],
+    ["*.example.com/team", "reg.example.com", undefined, false],
+    ["*.example.com", "example.com", "a", false],
+    ["*.example.com", "a.reg.example.com", "a", false],
+    ["*.example.com", "reg.example.com:5000", "a", false],
+    ["*.example.com", "reg.example-com", "a", false],
+    ["*", "reg.example.com", "a", false],
+  ])("%s and %s/%s (Kubernetes): %s", async (key, registry, repository, isFound) => {
+    const found = await look(registry, { [key]: auth("ada:pw") }, repository);
+    expect(found?.username).toBe(isFound ? "ada" : undefined);
+    const own = await look(registry, { [key]: auth("ada:pw"), [registry]: auth("own:pw") }, repository);
+    expect(own?.username).toBe("own");
+  });
+
   test("that hold nothing lead to the wider ones", async () => {
     const found = await look("reg.example", { ...auths, "reg.example/team": {} }, "team/other");
     expect(found?.username).toBe("host");
