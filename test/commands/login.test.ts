@@ -296,15 +296,19 @@ describe("credentials of other commands", () => {
   });
 
   test("MIRROR_USERNAME is the target's, and never goes to the source", async () => {
-    await using source = await startRegistry();
+    await using source = await start({ type: "basic", users: { eve: "other-word" } });
     await using target = await start();
+    await home.write(".docker/config.json", { auths: { [source.host]: auth("eve:other-word") } });
     seed(source, "team/app", "1", await makeImage());
     const plain = ["--plain-http", `${source.host},${target.host}`];
     const env = { MIRROR_USERNAME: "ada", MIRROR_PASSWORD: password };
     const args = ["sync", `${source.host}/${image}`, "--registry", `${target.host}/mirror`, ...plain];
     const result = await run(args, { env });
     expect(result.code, result.stderr).toBe(0);
-    expect(source.requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
+    const sent = (registry: TestRegistry) =>
+      new Set(registry.requests.flatMap(({ headers }) => headers.authorization ?? []));
+    expect(sent(source)).toEqual(new Set([`Basic ${auth("eve:other-word").auth}`]));
+    expect(sent(target)).toEqual(new Set([`Basic ${encoded}`]));
     await using other = await start();
     const refused = await run(["plan", `${source.host}/${image}`, `${other.host}/${image}`, ...plain], {
       env,
