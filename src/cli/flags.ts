@@ -57,6 +57,12 @@ export const registryFlags = {
     summary: "do not check the certificate of this registry (repeatable) [env: MIRROR_INSECURE]",
     helpValue: "HOST[:PORT]",
   }),
+  authfile: Flags.string({
+    summary:
+      "file with credentials, read instead of Docker's and Podman's: a config.json, an auth.json or a Kubernetes pull secret",
+    helpValue: "FILE",
+    env: "MIRROR_AUTHFILE",
+  }),
 };
 
 /** How long to wait for registries. */

@@ -2,16 +2,19 @@
 import { readFile } from "node:fs/promises";
 import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
+import type { FindCredential } from "../content/credential.ts";
 import { FallbackSource, Place } from "../content/fallback-source.ts";
+import { Credentials } from "../credentials/credentials.ts";
+import { credentialOwner } from "../credentials/environment.ts";
 import { AppError, systemCode } from "../errors.ts";
 import type { MirrorEndpoint, RegistrySettings } from "../list/image-list.ts";
 import { RegistryClient } from "../registry/client.ts";
-import { dockerCredential } from "../registry/credentials.ts";
 import { isListedInsecure } from "../registry/docker-daemon.ts";
 import { RegistryRepository } from "../registry/repository.ts";
 import type { RequestTrace } from "../registry/trace.ts";
 import type { Emit } from "../sync/events.ts";
 import { formatTrace, isDebug } from "./debug.ts";
+import { parseRegistryTarget } from "./requests.ts";
 
 export interface RegistryFlags {
   readonly "ca-file"?: readonly string[] | undefined;
@@ -20,6 +23,11 @@ export interface RegistryFlags {
   readonly concurrency?: number | undefined;
   readonly "wait-for-rate-limit"?: boolean | undefined;
   readonly patience?: number | undefined;
+  readonly authfile?: string | undefined;
+  /** The target: `MIRROR_USERNAME` and `MIRROR_PASSWORD` belong to it. Without one, to the only registry there is. */
+  readonly registry?: string | undefined;
+  /** What `mirror login` tries, instead of what is configured. */
+  readonly login?: FindCredential | undefined;
 }
 
 /** Makes clients on demand and closes them at the end. */
@@ -30,17 +38,26 @@ export class Registries implements AsyncDisposable {
   readonly #clients = new Map<string, RegistryClient>();
   /** What the run has learned of mirrors, by host. */
   readonly #places = new Map<string, Place>();
+  readonly #credentials: Credentials;
+  #owner: string | undefined;
 
   constructor(flags: RegistryFlags, settings: ReadonlyMap<string, RegistrySettings>, emit: Emit) {
     this.#flags = flags;
     this.#settings = settings;
     this.#emit = emit;
+    this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile });
   }
 
-  /** Reads what is needed to talk to these hosts: credentials and certificates. Throws AUTH, TLS or NOT_FOUND. */
+  /**
+   * Reads what is needed to talk to these hosts. Throws USAGE for variables that are half set or could be meant for
+   * several of them, and TLS. Credentials are looked for once a registry asks for them.
+   */
   async prepare(hosts: Iterable<string>): Promise<void> {
     const named = [...hosts];
     const mirrors = named.flatMap((host) => this.#mirrors(host).map((mirror) => mirror.host));
+    const { registry, login } = this.#flags;
+    const target = registry === undefined ? undefined : parseRegistryTarget(registry).host;
+    if (login === undefined) this.#owner ??= credentialOwner(new Set(named), target, process.env);
     for (const host of new Set([...named, ...mirrors])) {
       if (!this.#clients.has(host)) this.#clients.set(host, await this.#make(host));
     }
@@ -107,7 +124,7 @@ export class Registries implements AsyncDisposable {
       plainHttp: flags["plain-http"]?.includes(host) === true || settings.plainHttp === true,
       insecure: flags.insecure?.includes(host) === true || settings.insecure === true,
       listedInsecure: await isListedInsecure(host),
-      credential: await dockerCredential(host, process.env),
+      credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
@@ -123,6 +140,17 @@ export class Registries implements AsyncDisposable {
       onRetry: (what, attempt, delayMs, cause) =>
         this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
     });
+  }
+
+  #finder(host: string, { login }: RegistrySettings): FindCredential {
+    if (login?.password !== undefined) {
+      this.#emit({
+        type: "warning",
+        message: `the password for ${host} is written in the list (${login.place}): whoever reads the list has it`,
+        hint: "use passwordFile or passwordVariable, or mirror login",
+      });
+    }
+    return this.#credentials.finder(host, { login, isOwner: host === this.#owner });
   }
 }
 

@@ -51,7 +51,8 @@ function plain(path: readonly PropertyKey[], issue: Issue): Finding {
     return { path, at: "key", message: `${String(key)} ${issue.message}` };
   }
   const label = key === undefined || key === "images" ? "" : `${key}: `;
-  const got = issue.code === "too_small" && issue.origin === "array" ? "" : `, got ${kindOf(issue.input)}`;
+  const value = mayBeSecret(path) ? secretKindOf(issue.input) : kindOf(issue.input);
+  const got = issue.code === "too_small" && issue.origin === "array" ? "" : `, got ${value}`;
   return { path, at: "value", message: `${label}${issue.message}${got}`, hint: quoteHint(issue) };
 }
 
@@ -106,6 +107,18 @@ function hintOf(issue: Issue): string | undefined {
 function quoteHint(issue: Issue): string | undefined {
   const wantsText = issue.code === "invalid_type" && issue.expected === "string";
   return wantsText && ["number", "boolean"].includes(typeof issue.input) ? "put it in quotes" : undefined;
+}
+
+/** True for what may hold a password: its keys, and a registry whose settings are no mapping. */
+function mayBeSecret(path: readonly PropertyKey[]): boolean {
+  if (path[0] !== "registries") return false;
+  return path.length < 3 || String(path[2]).startsWith("password");
+}
+
+function secretKindOf(value: unknown): string {
+  if (value === "") return "nothing";
+  if (typeof value === "string") return "a text that is not shown";
+  return ["number", "boolean", "bigint"].includes(typeof value) ? `a ${typeof value}` : kindOf(value);
 }
 
 function kindOf(value: unknown): string {

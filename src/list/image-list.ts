@@ -1,6 +1,7 @@
 /** What a list comes to once it is read: plain values that know where they were written. */
 import { formatPlatform, type Platform } from "../oci/platform.ts";
 import { formatReference, type Reference } from "../oci/reference.ts";
+import { type RegistryLogin, sameLogin } from "./login.ts";
 import { type Place, type Problems, placeText } from "./problems.ts";
 
 /** The name of an image in the target, without a host. A tag that is left out is the tag of the source. */
@@ -40,6 +41,8 @@ export interface RegistrySettings {
   readonly chunkSize?: number;
   /** Asked for its images first, in this order. */
   readonly mirrors?: readonly MirrorEndpoint[];
+  /** Who we are there. */
+  readonly login?: RegistryLogin;
 }
 
 /** Everything that one or several lists ask for. */
@@ -128,6 +131,16 @@ function mergeRegistries(
         problems.add(place, `${key} of ${host} is ${value} here and ${there}`, "keep one of them");
       }
     }
+    const { login } = settings;
+    const loginPlace = places.get("username");
+    const before = merged.get(host)?.login;
+    // Never with the values: they are secrets.
+    if (login !== undefined && loginPlace !== undefined && before !== undefined && !sameLogin(login, before))
+      problems.add(
+        loginPlace,
+        `the credentials of ${host} are others here than at ${before.place}`,
+        "keep one of them",
+      );
     merged.set(host, { ...merged.get(host), ...settings });
   }
   return merged;

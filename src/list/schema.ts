@@ -7,6 +7,7 @@ import { AppError, isAppError } from "../errors.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { parseReference } from "../oci/reference.ts";
 import { byteSizePattern, parseByteSize } from "./byte-size.ts";
+import { checkLogin, loginKeys } from "./login.ts";
 import { parseMirror, parseRegistryHost, parseTargetName } from "./target-name.ts";
 
 /** The version of the list format that this program reads. */
@@ -56,48 +57,53 @@ const platforms = z.array(
   "expected a list such as [linux/amd64, linux/arm64]",
 );
 
-const Registry = z.strictObject(
-  {
-    concurrency: z
-      .int("expected a whole number from 1 to 64")
-      .min(1, "expected a whole number from 1 to 64")
-      .max(64, "expected a whole number from 1 to 64")
-      .exactOptional()
-      .describe("How many requests may run at the same time."),
-    plainHttp: trueOrFalse
-      .exactOptional()
-      .describe("Talk plain HTTP to this registry. Credentials for it then travel unencrypted."),
-    insecure: trueOrFalse.exactOptional().describe("Talk HTTPS without checking the certificate."),
-    caFile: z
-      .string("expected the path of a PEM file")
-      .min(1, "expected the path of a PEM file")
-      .exactOptional()
-      .describe(
-        "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
-      ),
-    chunkSize: z
-      .union(
-        [
-          z.int().min(minChunk, chunkRange).max(maxChunk, chunkRange),
-          z.string().regex(byteSizePattern, chunkForm).transform(parsedBy(parseChunkSize)),
-        ],
-        chunkForm,
-      )
-      .exactOptional()
-      .describe("Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB."),
-    mirrors: z
-      .array(
-        z
-          .string("expected a mirror such as mirror.internal:5000")
-          .transform(parsedBy(parseMirror))
-          .describe("host[:port][/prefix]. Its own settings and credentials are those of its host."),
-        "expected a list such as [mirror.internal:5000]",
-      )
-      .exactOptional()
-      .describe("Pull-through mirrors: asked for images of this registry first, in this order."),
-  },
-  "expected the settings of a registry, such as {plainHttp: true}",
-);
+const Registry = z
+  .strictObject(
+    {
+      concurrency: z
+        .int("expected a whole number from 1 to 64")
+        .min(1, "expected a whole number from 1 to 64")
+        .max(64, "expected a whole number from 1 to 64")
+        .exactOptional()
+        .describe("How many requests may run at the same time."),
+      plainHttp: trueOrFalse
+        .exactOptional()
+        .describe("Talk plain HTTP to this registry. Credentials for it then travel unencrypted."),
+      insecure: trueOrFalse.exactOptional().describe("Talk HTTPS without checking the certificate."),
+      caFile: z
+        .string("expected the path of a PEM file")
+        .min(1, "expected the path of a PEM file")
+        .exactOptional()
+        .describe(
+          "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
+        ),
+      chunkSize: z
+        .union(
+          [
+            z.int().min(minChunk, chunkRange).max(maxChunk, chunkRange),
+            z.string().regex(byteSizePattern, chunkForm).transform(parsedBy(parseChunkSize)),
+          ],
+          chunkForm,
+        )
+        .exactOptional()
+        .describe(
+          "Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB.",
+        ),
+      mirrors: z
+        .array(
+          z
+            .string("expected a mirror such as mirror.internal:5000")
+            .transform(parsedBy(parseMirror))
+            .describe("host[:port][/prefix]. Its own settings and credentials are those of its host."),
+          "expected a list such as [mirror.internal:5000]",
+        )
+        .exactOptional()
+        .describe("Pull-through mirrors: asked for images of this registry first, in this order."),
+      ...loginKeys,
+    },
+    "expected the settings of a registry, such as {plainHttp: true}",
+  )
+  .superRefine(checkLogin);
 
 const Image = z.strictObject(
   {

@@ -5,6 +5,7 @@ import {
   isAlias,
   isMap,
   isNode,
+  isPair,
   isScalar,
   isSeq,
   LineCounter,
@@ -15,7 +16,8 @@ import {
 import type { z } from "zod";
 import { type Finding, findingsOf } from "./findings.ts";
 import { type ListSource, type ParsedList, type RegistrySettings, uniquePlatforms } from "./image-list.ts";
-import type { Place, Problems } from "./problems.ts";
+import { withLogin } from "./login.ts";
+import { type Place, type Problems, placeText } from "./problems.ts";
 import { List, listVersion } from "./schema.ts";
 import { parseRegistryHost } from "./target-name.ts";
 
@@ -72,19 +74,29 @@ function toParsedList(
         place: `${source.name}:${placeOf(["images", index], "value").line}`,
       };
     }),
-    registries: Object.entries(list.registries ?? {}).map(([host, settings]) => ({
-      host: parseRegistryHost(host),
-      settings: withFolder(settings ?? {}, source.folder),
-      places: new Map(
-        Object.keys(settings ?? {}).map((key) => [key, placeOf(["registries", host, key], "key")]),
-      ),
-    })),
+    registries: Object.entries(list.registries ?? {}).map(([host, settings]) => {
+      const place = placeOf(["registries", host, "username"], "key");
+      return {
+        host: parseRegistryHost(host),
+        settings: withFolder(withLogin(settings ?? {}, placeText(place)), source.folder),
+        places: new Map(
+          Object.keys(settings ?? {}).map((key) => [key, placeOf(["registries", host, key], "key")]),
+        ),
+      };
+    }),
   };
 }
 
 function withFolder(settings: RegistrySettings, folder: string | undefined): RegistrySettings {
-  if (settings.caFile === undefined || folder === undefined) return settings;
-  return { ...settings, caFile: resolve(folder, settings.caFile) };
+  if (folder === undefined) return settings;
+  const { caFile, login } = settings;
+  return {
+    ...settings,
+    ...(caFile === undefined ? {} : { caFile: resolve(folder, caFile) }),
+    ...(login?.passwordFile === undefined
+      ? {}
+      : { login: { ...login, passwordFile: resolve(folder, login.passwordFile) } }),
+  };
 }
 
 /** What to say of a list of another version, and nothing else of it: its keys need not be ours. */
@@ -109,13 +121,18 @@ function plainData(
     const anchors = new Set<string>();
     let first: { readonly offset: number; readonly message: string } | undefined;
     visit(document, {
-      Node(_key, node) {
+      Node(_key, node, path) {
         if (!isAlias(node)) {
           if (node.anchor !== undefined) anchors.add(node.anchor);
           return undefined;
         }
         if (anchors.has(node.source)) return undefined;
-        const message = `there is no anchor &${node.source} for the alias *${node.source}`;
+        const parent = path.at(-1);
+        const isSecret =
+          isPair(parent) && isScalar(parent.key) && String(parent.key.value).startsWith("password");
+        const message = isSecret
+          ? "a value that begins with * is an alias in YAML: put it in quotes"
+          : `there is no anchor &${node.source} for the alias *${node.source}`;
         first = { offset: node.range?.[0] ?? 0, message };
         return visit.BREAK;
       },
@@ -162,6 +179,9 @@ function yamlMessage(error: YAMLError, text: string): string {
     }
     case "MULTIPLE_DOCS":
       return "a second YAML document begins here: a list is one document";
+    case "TAG_RESOLVE_FAILED":
+      // The parser quotes what it takes for a tag, which may be a password.
+      return "a value that begins with ! is a tag in YAML: put it in quotes";
     case "RESOURCE_EXHAUSTION":
       return "nested too deeply";
     default:

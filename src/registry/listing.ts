@@ -60,12 +60,15 @@ export async function listRepositories(
       kind: "repository names",
     });
   } catch (error) {
+    // What is wrong with our credentials says more than that there is no catalog.
+    if (isAppError(error, "AUTH") && !(error instanceof RegistryError)) throw error;
     const refused =
       isAppError(error, "AUTH", "DENIED", "NOT_FOUND") ||
       (error instanceof RegistryError && [405, 501].includes(error.status));
     if (!refused) throw error;
+    const login = isAppError(error, "AUTH") ? `log in with mirror login ${client.registry}, or ` : "";
     throw new AppError("REGISTRY", `Cannot ${what}: it offers no catalog, or not to you`, {
-      hint: `name a repository: mirror ls ${client.registry}/REPOSITORY`,
+      hint: `${login}name a repository: mirror ls ${client.registry}/REPOSITORY`,
       cause: error,
     });
   }

@@ -74,6 +74,38 @@ describe("loadLists", () => {
     expect(list.registries.get("b.io")?.caFile).toBe(join(folder, "ca.pem"));
   });
 
+  it("puts a login together, finds its file from the folder of its list, and keeps its place", async () => {
+    await mkdir(join(folder, "login"), { recursive: true });
+    await put(
+      "login/l.yaml",
+      "version: 1\nregistries:\n  a.io:\n    passwordFile: pw\n    username: ada\nimages: [a]\n",
+    );
+    await put(
+      "login/same.yaml",
+      "version: 1\nregistries: {b.io: {username: ada, password: pw}}\nimages: [a]\n",
+    );
+    const list = await load(["login/l.yaml", "login/same.yaml"]);
+    expect(list.registries.get("a.io")).toEqual({
+      login: { username: "ada", passwordFile: join(folder, "login", "pw"), place: "login/l.yaml:5:5" },
+    });
+    expect(list.registries.get("b.io")?.login).toMatchObject({ username: "ada", password: "pw" });
+  });
+
+  it("names both places of logins that contradict, and not what they are", async () => {
+    const login = (password: string): string =>
+      `version: 1\nregistries:\n  a.io: {username: ada, password: ${password}}\nimages: [a]\n`;
+    await put("first.yaml", login("s3cret-1"));
+    await put("other.yaml", login("s3cret-2"));
+    await put("again.yaml", login("s3cret-1"));
+    await expect(load(["first.yaml", "again.yaml"])).resolves.toBeDefined();
+    await expect(load(["first.yaml", "other.yaml"])).rejects.toEqual(
+      failed("LIST", {
+        message: "other.yaml:3:10: the credentials of a.io are others here than at first.yaml:3:10",
+        hint: "keep one of them",
+      }),
+    );
+  });
+
   it("merges settings of one registry, and names both places where they contradict", async () => {
     await put("one.yaml", "version: 1\nregistries: {docker.io: {concurrency: 4}}\nimages: [a]\n");
     await put("two.yaml", "version: 1\nregistries: {index.docker.io: {insecure: true}}\nimages: [b]\n");

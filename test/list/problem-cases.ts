@@ -48,6 +48,63 @@ export const problemCases: readonly ProblemCase[] = [
     hint: "write platforms",
   },
   {
+    what: "a password without a user name",
+    text: "version: 1\nregistries:\n  a.io:\n    password: s3cret\nimages: [a]",
+    message: "4:15: password has no username beside it",
+    hint: "write username too",
+  },
+  {
+    what: "a user name without a password",
+    text: "version: 1\nregistries:\n  a.io:\n    username: ada\nimages: [a]",
+    message: "4:15: username has no password beside it",
+    hint: "write passwordFile, passwordVariable or password too",
+  },
+  {
+    what: "two passwords",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: ada, password: s3cret, passwordFile: f}\nimages: [a]",
+    message: "4:53: passwordFile stands beside password, and there is one password",
+    hint: "keep one of them",
+  },
+  {
+    what: "a user name that holds the password",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: 'ada:s3cret', password: x}\nimages: [a]",
+    message: "4:16: a user name holds no colon",
+    hint: "write the password under a key of its own",
+  },
+  {
+    what: "a password that is a number",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: ada, password: 123456}\nimages: [a]",
+    message: "4:31: password: expected a password, got a number",
+    hint: "put it in quotes",
+  },
+  {
+    what: "an empty password",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: ada, password: ''}\nimages: [a]",
+    message: "4:31: password: expected a password, got nothing",
+  },
+  {
+    what: "a variable that is none",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: ada, passwordVariable: $s3cret-word}\nimages: [a]",
+    message:
+      "4:39: passwordVariable: expected the name of an environment variable, got a text that is not shown",
+  },
+  {
+    what: "a password that YAML takes for a tag",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: ada, password: !s3cret}\nimages: [a]",
+    message: "4:31: a value that begins with ! is a tag in YAML: put it in quotes",
+  },
+  {
+    what: "a password that YAML takes for an alias",
+    text: "version: 1\nregistries:\n  a.io:\n    {username: ada, password: *s3cret}\nimages: [a]",
+    message: "4:31: a value that begins with * is an alias in YAML: put it in quotes",
+  },
+  {
+    what: "a login in the place of settings",
+    text: "version: 1\nregistries:\n  a.io: ada:s3cret\nimages: [a]",
+    message:
+      "3:9: a.io: expected the settings of a registry, such as {plainHttp: true}, got a text that is not shown",
+  },
+  {
     what: "a mistyped key of a registry",
     text: "version: 1\nregistries:\n  a.io:\n    plain-http: true\nimages: [a]",
     message: '4:5: "plain-http" is not a key of a registry',
@@ -200,7 +257,7 @@ export const problemCases: readonly ProblemCase[] = [
   {
     what: "a tag of YAML",
     text: "version: 1\nimages: !secret [a]",
-    message: "2:9: not valid YAML: Unresolved tag: !secret",
+    message: "2:9: a value that begins with ! is a tag in YAML: put it in quotes",
   },
   {
     what: "a quote that does not end",

@@ -237,7 +237,8 @@ describe("repositories", () => {
     expect(await listRepositories(own.client)).toEqual(["a"]);
     await using nobody = connectTo(closed, { plainHttp: true });
     const error = await failureOf(listRepositories(nobody.client));
-    expect(error.message).toContain("no catalog");
+    expect(error.message).toContain("refused anonymous access");
+    expect(error.hint).toContain(`mirror login ${closed.host}`);
     expect(everythingSaid(error)).not.toContain("s3cret");
   });
 });

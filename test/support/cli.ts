@@ -48,7 +48,7 @@ export function cleanEnvironment(
   extra: RunOptions["env"] = {},
 ): Record<string, string | undefined> {
   const foreign =
-    /^(?:MIRROR_.*|.*_proxy|XDG_.*|REGISTRY_AUTH_FILE|KUBECONFIG|NO_COLOR|FORCE_COLOR|CI|NODE_.*)$/i;
+    /^(?:MIRROR_.*|.*_proxy|XDG_.*|REGISTRY_AUTH_FILE|DOCKER_AUTH_CONFIG|KUBECONFIG|NO_COLOR|FORCE_COLOR|CI|NODE_.*)$/i;
   const inherited = Object.entries(process.env).filter(([name]) => !foreign.test(name));
   return {
     ...Object.fromEntries(inherited),

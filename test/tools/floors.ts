@@ -22,6 +22,7 @@ const floors: Readonly<Record<string, number>> = {
   list: 3,
   registry: 3,
   bundle: 3,
+  credentials: 3,
   report: 4,
   serve: 4,
   cli: 5,
