@@ -110,7 +110,7 @@ async function readPage(client: RegistryClient, wanted: PageRequest, at: string 
  * `Link: <url>; rel="next"` (RFC 8288), resolved against the request and held to its host. Old Quay leaves the
  * angle brackets out (heroku/docker-registry-client#11).
  */
-function nextPage(answer: Answer, what: string, guard: AddressGuard): URL | undefined {
+export function nextPage(answer: Answer, what: string, guard: AddressGuard): URL | undefined {
   const link = [answer.headers["link"] ?? []].flat().join(", ");
   const next = /(?:<([^>]*)>|^([^<;]+))[^<]*?;\s*rel="?next(?![\w-])/i.exec(link)?.slice(1).find(Boolean);
   if (next === undefined) return undefined;
