@@ -188,7 +188,8 @@ async function readResolved(
   try {
     return await source.manifest(root.digest, { ...call, mediaType: root.mediaType });
   } catch (error) {
-    if (root.digest === reference || !isAppError(error, "NOT_FOUND", "INTEGRITY")) throw error;
+    // Other bytes under that digest are damage, which a tag would only hide.
+    if (root.digest === reference || !isAppError(error, "NOT_FOUND")) throw error;
     return await source.manifest(reference, call);
   }
 }
