@@ -3,6 +3,7 @@ import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { makePlan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
+import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -21,7 +22,7 @@ export async function copyToRegistry(
   source: SourceSide,
   registries: Registries,
   session: Session,
-  options: { readonly target: RegistryTarget; readonly failFast: boolean },
+  options: { readonly target: RegistryTarget; readonly failFast: boolean; readonly content: ContentRules },
 ): Promise<TransferResult> {
   const manifests = new ManifestStore();
   const client = registries.client(options.target.host);
@@ -35,6 +36,7 @@ export async function copyToRegistry(
     emit: session.emit,
     signal: session.signal,
     failFast: options.failFast,
+    ...options.content,
   });
   if (options.failFast && failures.length > 0) throw notBegun(plan, failures);
   const ends = {

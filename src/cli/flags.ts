@@ -1,5 +1,9 @@
 /** Flags that several commands share. Each is also a variable: `--ca-file` is `MIRROR_CA_FILE`. */
 import { Flags } from "@oclif/core";
+import type { PlanOptions } from "../sync/plan.ts";
+
+/** Options of the planner that flags decide. */
+export type ContentRules = Pick<PlanOptions, "allowMissing" | "includeForeign">;
 
 /**
  * A flag that may come several times, or with commas. oclif takes the variable of such a flag for one text, which
@@ -115,6 +119,26 @@ export const namingFlags = {
     env: "MIRROR_NAME",
   }),
 };
+
+/** What to take of images that are not all there, or not all free. */
+export const contentFlags = {
+  "allow-missing": Flags.boolean({
+    summary: "go on without the platforms that an image's registry has lost; its index gets a new digest",
+    env: "MIRROR_ALLOW_MISSING",
+  }),
+  "include-foreign": Flags.boolean({
+    summary: "copy the layers of Windows images too that their licence keeps out of registries",
+    env: "MIRROR_INCLUDE_FOREIGN",
+  }),
+};
+
+/** What {@link contentFlags} mean for the planner. */
+export function contentRules(flags: {
+  readonly "allow-missing": boolean;
+  readonly "include-foreign": boolean;
+}): ContentRules {
+  return { allowMissing: flags["allow-missing"], includeForeign: () => flags["include-foreign"] };
+}
 
 /** When to stop. */
 export const failFastFlag = {

@@ -7,6 +7,7 @@ import type { ImageOutcome } from "../sync/copy.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { makePlan, type PlanFailure, withoutImages } from "../sync/plan.ts";
 import { layOutPlan } from "./bundle-plan.ts";
+import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -19,6 +20,7 @@ export interface PullOptions {
   /** Write the bundle without the images that fail. */
   readonly keepGoing: boolean;
   readonly failFast: boolean;
+  readonly content: ContentRules;
 }
 
 /** What `pull --json` prints. */
@@ -46,6 +48,7 @@ export async function pullBundle(
     emit: session.emit,
     signal: session.signal,
     failFast: options.failFast,
+    ...options.content,
   });
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);

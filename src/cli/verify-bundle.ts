@@ -44,6 +44,7 @@ export async function verifyBundle(
       if (event.type !== "image-failed") session.emit(event);
     },
     signal: session.signal,
+    includeForeign: ({ digest }) => bundle.has(digest),
   });
   const { images, blobs, bytes } = plan.totals;
   session.emit({ type: "planned", images, blobs, bytes });

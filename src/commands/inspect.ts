@@ -7,12 +7,38 @@ import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
-import { AppError } from "../errors.ts";
+import { AppError, isAppError } from "../errors.ts";
+import type { Digest } from "../oci/digest.ts";
 import { formatReference, parseReference, tagOrDigest } from "../oci/reference.ts";
-import { describeImage, type ImageDescription } from "../sync/describe.ts";
+import { listReferrers } from "../registry/referrers.ts";
+import type { RegistryRepository } from "../registry/repository.ts";
+import { describeImage, type ImageDescription, type ReferrerDescription } from "../sync/describe.ts";
+
+/** What refers to an image; undefined, with a warning, where the registry does not tell: the image is there. */
+async function findReferrers(
+  { client, repository }: RegistryRepository,
+  subject: Digest,
+  session: Session,
+): Promise<readonly ReferrerDescription[] | undefined> {
+  try {
+    const found = await listReferrers({ client, repository }, subject, { signal: session.signal });
+    return found.map(({ descriptor: { digest, mediaType, size }, artifactType, tag }) => ({
+      digest,
+      mediaType,
+      size,
+      ...(artifactType === undefined ? {} : { artifactType }),
+      ...(tag === undefined ? {} : { tag }),
+    }));
+  } catch (error) {
+    if (!isAppError(error) || error.code === "INTERRUPTED") throw error;
+    session.emit({ type: "warning", message: error.message, hint: error.hint });
+    return undefined;
+  }
+}
 
 export default class Inspect extends MirrorCommand {
-  static override summary = "show what an image is made of: platforms, layers, sizes, digests";
+  static override summary =
+    "show what an image is made of: platforms, layers, sizes, digests, and what refers to it";
   static override examples = [
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine",
     "<%= config.bin %> <%= command.id %> 10.141.241.175:32000/library/nginx:1.27-alpine",
@@ -65,10 +91,9 @@ export default class Inspect extends MirrorCommand {
     await using registries = new Registries(flags, new Map(), session.emit);
     await registries.prepare([reference.registry]);
     const source = registries.repository(reference.registry, reference.repository);
-    return [
-      await describeImage(source, tagOrDigest(reference), formatReference(reference), {
-        signal: session.signal,
-      }),
-    ];
+    const call = { signal: session.signal };
+    const image = await describeImage(source, tagOrDigest(reference), formatReference(reference), call);
+    const referrers = await findReferrers(source, image.digest, session);
+    return [referrers === undefined ? image : { ...image, referrers }];
   }
 }

@@ -1,6 +1,14 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, namingFlags, patienceFlags, registryFlags, selectionFlags } from "../cli/flags.ts";
+import {
+  argumentOnly,
+  contentFlags,
+  contentRules,
+  namingFlags,
+  patienceFlags,
+  registryFlags,
+  selectionFlags,
+} from "../cli/flags.ts";
 import { formatPlan, type PlanResult, planResult } from "../cli/plan-result.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
@@ -30,6 +38,7 @@ export default class Plan extends MirrorCommand {
     }),
     ...selectionFlags,
     ...namingFlags,
+    ...contentFlags,
     ...registryFlags,
     ...patienceFlags,
   };
@@ -56,6 +65,7 @@ export default class Plan extends MirrorCommand {
       manifests,
       emit: session.emit,
       signal: session.signal,
+      ...contentRules(flags),
     });
     const result = planResult(plan, failures, manifests, session.totals().limits);
     this.log(formatPlan(result));

@@ -3,6 +3,8 @@ import { MirrorCommand } from "../cli/base-command.ts";
 import { bundlePath } from "../cli/bundle-path.ts";
 import {
   argumentOnly,
+  contentFlags,
+  contentRules,
   failFastFlag,
   namingFlags,
   registryFlags,
@@ -35,6 +37,7 @@ export default class Pull extends MirrorCommand {
     }),
     ...selectionFlags,
     ...namingFlags,
+    ...contentFlags,
     ...failFastFlag,
     ...registryFlags,
     ...transferFlags,
@@ -56,6 +59,7 @@ export default class Pull extends MirrorCommand {
       path,
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
+      content: contentRules(flags),
     });
   }
 }

@@ -52,7 +52,12 @@ export default class Push extends MirrorCommand {
       { request: () => bundle, image: () => bundle, limits: () => [] },
       registries,
       session,
-      { target, failFast: flags["fail-fast"] },
+      {
+        target,
+        failFast: flags["fail-fast"],
+        // What was pulled into the bundle is to arrive.
+        content: { includeForeign: ({ digest }) => bundle.has(digest) },
+      },
     );
   }
 }

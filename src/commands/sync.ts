@@ -3,6 +3,8 @@ import { MirrorCommand } from "../cli/base-command.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
   argumentOnly,
+  contentFlags,
+  contentRules,
   failFastFlag,
   namingFlags,
   registryFlags,
@@ -31,6 +33,7 @@ export default class Sync extends MirrorCommand {
     ...targetFlag,
     ...selectionFlags,
     ...namingFlags,
+    ...contentFlags,
     ...failFastFlag,
     ...registryFlags,
     ...transferFlags,
@@ -52,6 +55,7 @@ export default class Sync extends MirrorCommand {
     return await copyToRegistry(requests, sources, registries, session, {
       target,
       failFast: flags["fail-fast"],
+      content: contentRules(flags),
     });
   }
 }

@@ -60,6 +60,8 @@ export interface PushOptions extends CallOptions {
   readonly onStart?: () => void;
   /** Called with the absolute offset (bytes) that has been taken so far; may go back after a retry. */
   readonly onProgress?: (offset: number) => void;
+  /** Sends the content although the target says that it is there: it has been found to lie. */
+  readonly force?: boolean;
 }
 
 /** What became of a push: the content was sent, or it was there already and nothing was. */

@@ -5,12 +5,17 @@ import { z } from "zod";
 /** A digest this program can verify: image-spec descriptor.md "Digests", algorithms sha256 and sha512. */
 export const Digest = z
   .string()
-  .regex(
-    /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/,
-    "expected sha256:<64 lower-case hex> or sha512:<128 lower-case hex>",
-  )
+  .regex(/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/, { error: ({ input }) => whyNoDigest(input) })
   .brand<"Digest">();
 export type Digest = z.infer<typeof Digest>;
+
+/** The grammar lets any algorithm be; what we cannot compute, we cannot vouch for. */
+function whyNoDigest(input: unknown): string {
+  const expected = "expected sha256:<64 lower-case hex> or sha512:<128 lower-case hex>";
+  const [, algorithm = ""] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(String(input)) ?? [];
+  if (algorithm === "" || algorithm === "sha256" || algorithm === "sha512") return expected;
+  return `${expected}; content named by ${algorithm.slice(0, 32)} cannot be verified`;
+}
 
 export type DigestAlgorithm = "sha256" | "sha512";
 

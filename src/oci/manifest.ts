@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { Descriptor } from "./descriptor.ts";
+import { parseObject } from "./json.ts";
 import {
   bareMediaType,
   isIndexType,
@@ -15,26 +16,31 @@ import {
 
 /** No manifest larger than this is read, in bytes (protocol: registries take 4 MiB, readers cap at 4 to 8 MiB). */
 export const maxManifestBytes = 8 * 1024 * 1024;
-/** An index with more entries than this is refused: no real one comes near. */
-const maxChildren = 10_000;
-const maxLayers = 10_000;
+/** Most registries take no manifest larger than this, in bytes (distribution, zot, ACR). */
+export const usualManifestBytes = 4 * 1024 * 1024;
+/** A manifest that leads to more than this is refused, and an image of more parts: no real one comes near. */
+export const maxDescriptors = 10_000;
+
+const descriptors = z
+  .array(Descriptor)
+  .max(maxDescriptors, `more than the ${maxDescriptors} entries that are read of one manifest`);
 
 const annotations = z.record(z.string(), z.string()).nullish();
 const Index = z.object({
-  manifests: z.array(Descriptor).max(maxChildren),
+  manifests: descriptors,
   artifactType: z.string().optional(),
   subject: Descriptor.nullish(),
   annotations,
 });
 const Manifest = z.object({
   config: Descriptor,
-  layers: z.array(Descriptor).max(maxLayers).nullish(),
+  layers: descriptors.nullish(),
   artifactType: z.string().optional(),
   subject: Descriptor.nullish(),
   annotations,
 });
 const Artifact = z.object({
-  blobs: z.array(Descriptor).max(maxLayers).nullish(),
+  blobs: descriptors.nullish(),
   artifactType: z.string().optional(),
   subject: Descriptor.nullish(),
   annotations,
@@ -45,6 +51,8 @@ export interface ParsedIndex {
   readonly kind: "index";
   readonly mediaType: string;
   readonly manifests: readonly Descriptor[];
+  readonly artifactType?: string | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly subject?: Descriptor | undefined;
 }
 
@@ -55,6 +63,7 @@ export interface ParsedManifest {
   readonly config?: Descriptor | undefined;
   readonly layers: readonly Descriptor[];
   readonly artifactType?: string | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
   readonly subject?: Descriptor | undefined;
 }
 
@@ -77,7 +86,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string, name: stri
   try {
     if (isIndexType(mediaType)) {
       const index = Index.parse(document);
-      return { kind: "index", mediaType, manifests: index.manifests, subject: index.subject ?? undefined };
+      return { kind: "index", mediaType, manifests: index.manifests, ...about(index) };
     }
     if (mediaType === mediaTypes.ociArtifact) {
       const artifact = Artifact.parse(document);
@@ -85,8 +94,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string, name: stri
         kind: "manifest",
         mediaType,
         layers: artifact.blobs ?? [],
-        artifactType: artifact.artifactType,
-        subject: artifact.subject ?? undefined,
+        ...about(artifact),
       };
     }
     const manifest = Manifest.parse(document);
@@ -95,8 +103,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string, name: stri
       mediaType,
       config: manifest.config,
       layers: manifest.layers ?? [],
-      artifactType: manifest.artifactType,
-      subject: manifest.subject ?? undefined,
+      ...about(manifest),
     };
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
@@ -106,6 +113,19 @@ export function parseManifest(bytes: Uint8Array, contentType: string, name: stri
   }
 }
 
+/** What every kind of manifest may say about itself. */
+function about(document: {
+  readonly artifactType?: string | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | null | undefined;
+  readonly subject?: Descriptor | null | undefined;
+}): Pick<ParsedManifest, "artifactType" | "annotations" | "subject"> {
+  return {
+    artifactType: document.artifactType,
+    annotations: document.annotations ?? undefined,
+    subject: document.subject ?? undefined,
+  };
+}
+
 /** What must exist before this manifest may be pushed: children of an index, or config and layers. */
 export function successors(parsed: Parsed): readonly Descriptor[] {
   if (parsed.kind === "index") return parsed.manifests;
@@ -113,16 +133,12 @@ export function successors(parsed: Parsed): readonly Descriptor[] {
 }
 
 function parseJson(bytes: Uint8Array, name: string): Record<string, unknown> {
-  let document: unknown;
   try {
-    document = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return parseObject(bytes);
   } catch (error) {
-    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it is not JSON`, { cause: error });
+    const state = error instanceof Error ? error.message : String(error);
+    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: ${state}`, { cause: error });
   }
-  if (typeof document !== "object" || document === null || Array.isArray(document)) {
-    throw new AppError("INTEGRITY", `Cannot read manifest ${name}: it is not a JSON object`);
-  }
-  return document as Record<string, unknown>;
 }
 
 function typeOf(document: Record<string, unknown>, contentType: string, name: string): string {

@@ -1,5 +1,6 @@
 /** A registry's answer, or the lack of one, as an error that a person can act on. No secret ever gets in. */
 import { AppError, type ErrorCode, systemCode } from "../errors.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
 import { formatRateLimit, parseRetryAfter, type RateLimit } from "./rate-limit.ts";
 
 /** No more of an error body than this is read, in bytes. */
@@ -10,6 +11,8 @@ const maxMessageLength = 300;
 export interface RegistryProblem {
   readonly code: string;
   readonly message: string;
+  /** The digests that its detail (or else its message) names; left out if there are none. */
+  readonly digests?: readonly Digest[];
 }
 
 /** What an answer says about its request; the URL is for messages and redacted by {@link describeUrl}. */
@@ -64,6 +67,8 @@ export class RegistryError extends AppError {
 
   /** True for an answer that may be another one with the next try (protocol notes 10.1). */
   get passing(): boolean {
+    // distribution 2.8 refuses foreign layers with a 500 that names them (protocol notes 4.7).
+    if (this.has("MANIFEST_BLOB_UNKNOWN")) return false;
     return passingStatuses.has(this.status) || this.limited || this.has("UNAVAILABLE");
   }
 
@@ -93,8 +98,15 @@ export function parseProblems(body: string): readonly RegistryProblem[] {
     if (typeof entry !== "object" || entry === null) return [];
     const code = "code" in entry && typeof entry.code === "string" ? entry.code : "UNKNOWN";
     const message = "message" in entry && typeof entry.message === "string" ? entry.message : "";
-    return [{ code: printable(code), message: printable(message) }];
+    const named = digestsIn(`${"detail" in entry ? JSON.stringify(entry.detail) : ""} ${message}`);
+    const digests = named.length === 0 ? {} : { digests: named };
+    return [{ code: printable(code), message: printable(message), ...digests }];
   });
+}
+
+function digestsIn(text: string): readonly Digest[] {
+  const found = text.match(/\b(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\b/g) ?? [];
+  return [...new Set(found)].filter(isDigest);
 }
 
 /**

@@ -164,7 +164,7 @@ async function readPage(client: RegistryClient, wanted: PageRequest, at: string 
 }
 
 /** The next page by `Link` (link.ts), resolved against the request and held to its origin. */
-function nextPage(answer: Answer, what: string, guard: AddressGuard): URL | undefined {
+export function nextPage(answer: Answer, what: string, guard: AddressGuard): URL | undefined {
   const next = nextLink(answer.headers["link"]);
   if (next === undefined) return undefined;
   const url = URL.canParse(next, answer.url.href) ? new URL(next, answer.url) : undefined;

@@ -18,6 +18,7 @@ import { isManifestOrIndexType } from "../oci/media-types.ts";
 import { openBlob } from "./blob-reader.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
+import { openForeign } from "./foreign.ts";
 import { discard, drain } from "./http.ts";
 import { Manifests } from "./manifests.ts";
 import { findOrOpen, hasBlob } from "./upload/presence.ts";
@@ -50,7 +51,12 @@ export class RegistryRepository implements Source, Target, Mounter {
   }
 
   async open(descriptor: Descriptor, options: OpenOptions = {}): Promise<ByteStream> {
-    return await openBlob(this.client, this.repository, descriptor, options);
+    try {
+      return await openBlob(this.client, this.repository, descriptor, options);
+    } catch (error) {
+      if (!descriptor.urls?.length || !isAppError(error, "NOT_FOUND")) throw error;
+      return await openForeign(this.client, descriptor, options, error);
+    }
   }
 
   async has(descriptor: Descriptor, options: CallOptions = {}): Promise<boolean> {
@@ -65,7 +71,8 @@ export class RegistryRepository implements Source, Target, Mounter {
       return "stored";
     }
     const place = this.#place();
-    const found = await findOrOpen(place, blob.descriptor, options.signal);
+    const found =
+      options.force === true ? undefined : await findOrOpen(place, blob.descriptor, options.signal);
     if (found === "present") return found;
     options.onStart?.();
     await uploadBlob(place, blob, options, found);

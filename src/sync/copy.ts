@@ -3,37 +3,15 @@
  * repositories of the same registry mount it; children before parents; tags last. A failure costs the images that
  * need the content, and no others. Nobody holds a slot while waiting for somebody else.
  */
-import type { LimitFunction } from "p-limit";
-import { type BlobSource, canMount, type Pushed, type Source, type Target } from "../content/content.ts";
-import type { ManifestStore } from "../content/manifest-store.ts";
+import { type BlobSource, canMount, type Pushed, type Source } from "../content/content.ts";
 import { insisting } from "../content/verify.ts";
 import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type Digest, shortDigest } from "../oci/digest.ts";
-import { isIndexType } from "../oci/media-types.ts";
-import type { Emit } from "./events.ts";
+import { shortDigest } from "../oci/digest.ts";
+import type { CopyEnds, CopyOptions } from "./ends.ts";
+import { ManifestWriter } from "./manifest-writer.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
-import { collectTransfers, type Need, type Transfer } from "./transfers.ts";
-
-/** Who meets whom: the two sides of a copy, as the command put them together. */
-export interface CopyEnds {
-  readonly source: (image: PlannedImage) => Source;
-  readonly target: (repository: string) => Target;
-  /** Repositories that share one storage have one place: each its own in a registry, all the same in a bundle. */
-  readonly placeOf: (repository: string) => string;
-  /** The limits on transfers of this image, the source's first. */
-  readonly limits: (image: PlannedImage) => readonly LimitFunction[];
-  /** Bounds the manifests, which must not queue behind blobs. */
-  readonly manifestLimit: LimitFunction;
-  readonly manifests: ManifestStore;
-}
-
-export interface CopyOptions {
-  readonly emit: Emit;
-  readonly signal: AbortSignal;
-  /** The first image that fails ends everything that is under way. */
-  readonly failFast?: boolean;
-}
+import { collectTransfers, keyOf, type Need, type Transfer } from "./transfers.ts";
 
 /** What became of an image. One that was given up because another failed has the code INTERRUPTED. */
 export interface ImageOutcome {
@@ -61,7 +39,7 @@ class Copier {
   readonly #options: CopyOptions;
   /** What is under way or done, by place and digest. */
   readonly #moves = new Map<string, Promise<void>>();
-  readonly #manifests = new Map<string, Promise<void>>();
+  readonly #manifests: ManifestWriter;
   readonly #failed = new Set<PlannedImage>();
   /** Ends what is under way at the first failure, where that is wanted. */
   readonly #stop = new AbortController();
@@ -71,13 +49,16 @@ class Copier {
     this.#ends = ends;
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
+    const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
+      await this.#limited(need, async () => await this.#move(descriptor, need, true));
+    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again);
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
     for (const transfer of collectTransfers(images, this.#ends.placeOf)) this.#start(transfer);
     const outcomes = await Promise.all(images.map(async (image) => await this.#finish(image)));
     // What a failed image has under way would go on writing into what the caller closes.
-    await Promise.allSettled([...this.#moves.values(), ...this.#manifests.values()]);
+    await Promise.allSettled([...this.#moves.values(), this.#manifests.settled()]);
     return outcomes;
   }
 
@@ -119,7 +100,7 @@ class Copier {
     });
   }
 
-  async #move(descriptor: Descriptor, { place, repository, images }: Need): Promise<void> {
+  async #move(descriptor: Descriptor, { place, repository, images }: Need, force = false): Promise<void> {
     const { emit } = this.#options;
     const target = this.#ends.target(repository);
     const key = keyOf(place, descriptor.digest);
@@ -133,6 +114,7 @@ class Copier {
         signal: this.#signal,
         onStart,
         onProgress: (offset) => emit({ type: "blob-progress", key, offset }),
+        force,
       });
     try {
       let pushed = insisting(
@@ -193,65 +175,7 @@ class Copier {
     await Promise.all(
       blobs.map(async ({ descriptor }) => await this.#moves.get(keyOf(place, descriptor.digest))),
     );
-    const manifests = image.nodes.filter(
-      (node) => node.role === "manifest" && node.descriptor.digest !== image.root.digest,
-    );
-    // Most are manifests of one platform each, which do not need one another; an index among them needs those
-    // before it, so it waits for all that precede it.
-    let pending: Promise<void>[] = [];
-    for (const { descriptor } of manifests) {
-      if (isIndex(descriptor)) {
-        await Promise.all(pending);
-        pending = [];
-      }
-      const stored = this.#store(descriptor, image, place);
-      stored.catch(() => undefined);
-      pending.push(stored);
-    }
-    await Promise.all(pending);
-    if (image.target.tag === undefined) await this.#store(image.root, image, place);
-    else await this.#tag(image, image.target.tag);
-  }
-
-  #store(descriptor: Descriptor, image: PlannedImage, place: string): Promise<void> {
-    const key = keyOf(place, descriptor.digest);
-    const known = this.#manifests.get(key);
-    if (known !== undefined) return known;
-    const stored = this.#pushManifest(
-      descriptor,
-      async (target, blob) => {
-        await target.push(blob, { signal: this.#signal });
-      },
-      image.target.repository,
-    );
-    this.#manifests.set(key, stored);
-    return stored;
-  }
-
-  async #tag(image: PlannedImage, tag: string): Promise<void> {
-    await this.#pushManifest(
-      image.root,
-      async (target, blob) => {
-        await target.tag(blob, tag, { signal: this.#signal });
-      },
-      image.target.repository,
-    );
-  }
-
-  async #pushManifest(
-    descriptor: Descriptor,
-    push: (target: Target, blob: BlobSource) => Promise<void>,
-    repository: string,
-  ): Promise<void> {
-    await this.#ends.manifestLimit(async () => {
-      this.#signal.throwIfAborted();
-      await push(this.#ends.target(repository), this.#ends.manifests.source(descriptor));
-    });
-    this.#options.emit({
-      type: "blob-finished",
-      key: keyOf(repository, descriptor.digest),
-      size: descriptor.size,
-    });
+    await this.#manifests.write(image);
   }
 
   /** Runs a transfer inside the limits of both sides, taken in one order everywhere so that none waits in a ring. */
@@ -270,14 +194,6 @@ class Copier {
     );
     await nested();
   }
-}
-
-function keyOf(place: string, digest: Digest): string {
-  return `${place} ${digest}`;
-}
-
-function isIndex(descriptor: Descriptor): boolean {
-  return isIndexType(descriptor.mediaType);
 }
 
 /** The error of an image that is not to blame for its end. */

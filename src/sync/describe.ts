@@ -32,6 +32,17 @@ export interface BlobDescription {
   readonly size: number;
 }
 
+/** What refers to an image: a signature, an SBOM, an attestation. `size` is that of its manifest, in bytes. */
+export interface ReferrerDescription {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** What it is, by its own word; left out where it does not say. */
+  readonly artifactType?: string;
+  /** Where it was found, if that is a tag of cosign's. */
+  readonly tag?: string;
+}
+
 export interface ImageDescription {
   readonly image: string;
   readonly digest: Digest;
@@ -39,6 +50,8 @@ export interface ImageDescription {
   /** All distinct content of the image. */
   readonly size: number;
   readonly manifests: readonly ManifestDescription[];
+  /** What refers to it in its registry; left out for a bundle, and where the registry does not tell. */
+  readonly referrers?: readonly ReferrerDescription[];
 }
 
 const concurrency = 8;

@@ -73,6 +73,10 @@ export interface PlanOptions extends CallOptions {
   readonly emit: Emit;
   /** The first failure ends it all: it is the only one in the result then, and the plan may lack images. */
   readonly failFast?: boolean;
+  /** Goes on without the manifests of an index that its source has lost. */
+  readonly allowMissing?: boolean | undefined;
+  /** Which layers are copied although their licence keeps them out of registries; none if left out. */
+  readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
 }
 
 /** Images resolved at a time: their requests are small, and mostly waiting. */
@@ -139,24 +143,55 @@ async function planImage(
     original: request.original,
     platforms: request.platforms.map(formatPlatform),
   };
+  const there = async (root: Descriptor): Promise<boolean> =>
+    options.target !== undefined &&
+    (await isThere(options.target(request.target.repository), request.target, root, call));
   let raw: RawManifest | undefined;
+  let asked: Digest | undefined;
   if (options.target !== undefined && request.platforms.length === 0) {
     // An unchanged image costs one HEAD at each side and nothing else.
-    const root = await source.resolve(request.reference, call);
-    if (await isThere(options.target(request.target.repository), request.target, root, call)) {
-      return { ...common, root, nodes: [], unchanged: true };
-    }
-    raw = await source.manifest(root.digest, { ...call, mediaType: root.mediaType });
+    const found = await resolveAtSource(source, request.reference, call);
+    const root = "bytes" in found ? found.descriptor : found;
+    if (await there(root)) return { ...common, root, nodes: [], unchanged: true };
+    asked = root.digest;
+    raw = "bytes" in found ? found : await readResolved(source, request.reference, root, call);
   }
   raw ??= await source.manifest(request.reference, call);
   const walked = await walkImage(source, raw, request, { ...options, interned });
   const original = walked.root.digest === raw.descriptor.digest ? request.original : raw.descriptor.digest;
   const image = { ...common, original, root: walked.root };
-  const unchanged =
-    options.target !== undefined &&
-    request.platforms.length > 0 &&
-    (await isThere(options.target(request.target.repository), request.target, walked.root, call));
+  const unchanged = walked.root.digest !== asked && (await there(walked.root));
   return { ...image, nodes: unchanged ? [] : walked.nodes, unchanged };
+}
+
+/** HEAD, and GET where a HEAD finds nothing: some registries answer 404 to the one and 200 to the other. */
+async function resolveAtSource(
+  source: Source,
+  reference: string,
+  call: CallOptions,
+): Promise<Descriptor | RawManifest> {
+  try {
+    return await source.resolve(reference, call);
+  } catch (error) {
+    if (!isAppError(error, "NOT_FOUND")) throw error;
+    return await source.manifest(reference, call);
+  }
+}
+
+/** The manifest that a HEAD named; by its tag where the digest of that answer was not true. */
+async function readResolved(
+  source: Source,
+  reference: string,
+  root: Descriptor,
+  call: CallOptions,
+): Promise<RawManifest> {
+  try {
+    return await source.manifest(root.digest, { ...call, mediaType: root.mediaType });
+  } catch (error) {
+    // Other bytes under that digest are damage, which a tag would only hide.
+    if (root.digest === reference || !isAppError(error, "NOT_FOUND")) throw error;
+    return await source.manifest(reference, call);
+  }
 }
 
 /** True if the target's tag points at this very digest (or, without a tag, if it has the manifest). */

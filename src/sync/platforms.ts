@@ -48,7 +48,11 @@ export function choosePlatforms(
   const [only] = chosen;
   if (wanted.length === 1 && chosen.length === 1 && only !== undefined)
     return { kind: "child", child: only, missing };
-  return { kind: "rewritten", index: rewrite(raw, children.map(stays)), missing };
+  const index = rewrite(
+    raw,
+    children.map((child) => (stays(child) ? child : undefined)),
+  );
+  return { kind: "rewritten", index, missing };
 }
 
 /** The error for an image that has none of the wanted platforms. */
@@ -64,11 +68,31 @@ export function noPlatform(image: string, wanted: readonly Platform[], have: rea
   );
 }
 
-/** The index without some of its children; every other field, known to us or not, stays as it was. */
-function rewrite(raw: RawManifest, stays: readonly boolean[]): RawManifest {
-  const document = JSON.parse(Buffer.from(raw.bytes).toString("utf8")) as { manifests: unknown[] };
-  const kept = { ...document, manifests: document.manifests.filter((_, at) => stays[at] === true) };
-  const bytes = Buffer.from(JSON.stringify(kept));
+/**
+ * The index with other children: `now` gives for the digest of each what stands in its place, undefined for one that
+ * is gone (and with it what attests it). The very same object if nothing changes.
+ */
+export function replaceChildren(
+  raw: RawManifest,
+  parsed: ParsedIndex,
+  now: ReadonlyMap<string, Descriptor | undefined>,
+): RawManifest {
+  const gone = (digest: string): boolean => now.has(digest) && now.get(digest) === undefined;
+  const children = parsed.manifests.map((child) =>
+    gone(child.annotations?.[attestedDigest] ?? "") ? undefined : now.get(child.digest),
+  );
+  const same = children.every((child, at) => child?.digest === parsed.manifests[at]?.digest);
+  return same ? raw : rewrite(raw, children);
+}
+
+/** The index with these children (undefined: left out); every other field, known to us or not, stays as it was. */
+function rewrite(raw: RawManifest, children: readonly (Descriptor | undefined)[]): RawManifest {
+  const document = JSON.parse(Buffer.from(raw.bytes).toString("utf8")) as { manifests: readonly object[] };
+  const manifests = document.manifests.flatMap((entry, at) => {
+    const child = children[at];
+    return child === undefined ? [] : { ...entry, digest: child.digest, size: child.size };
+  });
+  const bytes = Buffer.from(JSON.stringify({ ...document, manifests }));
   return {
     bytes,
     descriptor: { mediaType: raw.descriptor.mediaType, digest: digestOf(bytes), size: bytes.byteLength },

@@ -38,3 +38,8 @@ export function collectTransfers(
   }
   return [...transfers.values()].sort((a, b) => b.descriptor.size - a.descriptor.size);
 }
+
+/** Names content in one place. */
+export function keyOf(place: string, digest: Digest): string {
+  return `${place} ${digest}`;
+}

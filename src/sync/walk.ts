@@ -1,31 +1,32 @@
 /** The graph of one image: from its root down to every config and layer, children before parents. */
-import pLimit from "p-limit";
 import type { CallOptions, RawManifest, Source } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { readBlob } from "../content/verify.ts";
 import { AppError } from "../errors.ts";
 import { bareDescriptor, type Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { type Parsed, type ParsedManifest, parseManifest } from "../oci/manifest.ts";
-import { isForeignLayerType, isImageConfigType, isManifestOrIndexType } from "../oci/media-types.ts";
+import { maxDescriptors, type Parsed, type ParsedManifest, parseManifest } from "../oci/manifest.ts";
+import { isForeignLayerType, isImageConfigType } from "../oci/media-types.ts";
 import { formatPlatform, matchesPlatform, type Platform } from "../oci/platform.ts";
+import { fetchChildren, fetchManifest, lost } from "./children.ts";
 import { maxConfigBytes, platformOf } from "./config.ts";
 import type { Emit } from "./events.ts";
 import type { NodeRole, PlannedNode } from "./node.ts";
-import { choosePlatforms, noPlatform } from "./platforms.ts";
+import { choosePlatforms, noPlatform, replaceChildren } from "./platforms.ts";
 
 export interface WalkOptions extends CallOptions {
   readonly manifests: ManifestStore;
   readonly emit: Emit;
   /** Descriptors of all images so far: shared layers share one object, and one size. */
   readonly interned: Map<Digest, Descriptor>;
+  /** Goes on without the manifests that the source has lost, under a new index of the others. */
+  readonly allowMissing?: boolean | undefined;
+  /** True for layers that are copied although their licence keeps them out of registries; none if left out. */
+  readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
 }
 
 /** Nested indexes go this deep in no real image. */
 const maxDepth = 8;
-const maxNodes = 20_000;
-/** Children of one index that are fetched at a time. */
-const childConcurrency = 8;
 
 /**
  * Walks an image from its root. Every manifest on the way is fetched, verified and kept in `manifests`. Throws
@@ -37,60 +38,80 @@ export async function walkImage(
   request: { readonly image: string; readonly platforms: readonly Platform[] },
   options: WalkOptions,
 ): Promise<{ root: Descriptor; nodes: readonly PlannedNode[] }> {
-  const { image, platforms } = request;
+  const { image } = request;
   const nodes = new Map<Digest, PlannedNode>();
   const add = (role: NodeRole, descriptor: Descriptor): void => {
-    nodes.set(descriptor.digest, { role, descriptor: intern(descriptor, options.interned, image) });
-    if (nodes.size > maxNodes)
-      throw new AppError("INTEGRITY", `Cannot copy ${image}: it has more than ${maxNodes} parts`);
+    // One that is named as a manifest and as a blob is kept as what it was first.
+    if (!nodes.has(descriptor.digest))
+      nodes.set(descriptor.digest, { role, descriptor: intern(descriptor, options.interned, image) });
+    if (nodes.size > maxDescriptors)
+      throw new AppError("INTEGRITY", `Cannot copy ${image}: it has more than ${maxDescriptors} parts`);
   };
-  const fetchChild = async (child: Descriptor): Promise<RawManifest> => {
-    if (options.manifests.has(child.digest))
-      return { descriptor: child, bytes: options.manifests.get(child.digest) };
-    const raw = await source.manifest(child.digest, { signal: options.signal, mediaType: child.mediaType });
-    if (raw.descriptor.size === child.size) return raw;
-    throw new AppError(
-      "INTEGRITY",
-      `Cannot verify ${child.digest} of ${image}: it is ${raw.descriptor.size} bytes, and its index says ${child.size}`,
-    );
-  };
-  const visit = async (raw: RawManifest, depth: number): Promise<void> => {
-    if (nodes.has(raw.descriptor.digest)) return;
+  // Final descriptors of the manifests that were visited, by the digest that they had at the source.
+  const visited = new Map<Digest, Descriptor | undefined>();
+  const visit = async (raw: RawManifest, depth: number): Promise<Descriptor | undefined> => {
+    const { digest } = raw.descriptor;
+    if (visited.has(digest)) return visited.get(digest);
     if (depth > maxDepth)
       throw new AppError(
         "INTEGRITY",
         `Cannot copy ${image}: its indexes are nested more than ${maxDepth} deep`,
       );
+    const final = await visitNew(raw, depth);
+    visited.set(digest, final);
+    return final;
+  };
+  const visitNew = async (raw: RawManifest, depth: number): Promise<Descriptor | undefined> => {
     options.manifests.put(raw);
     const parsed = parse(raw, image);
-    if (parsed.kind === "index") {
-      const children = await pLimit(childConcurrency).map(parsed.manifests, async (child) =>
-        isManifestOrIndexType(child.mediaType) ? await fetchChild(child) : child,
-      );
-      for (const child of children) {
-        if ("bytes" in child) await visit(child, depth + 1);
-        else add("layer", child);
+    let kept = raw;
+    if (parsed.kind === "manifest") addBlobs(parsed);
+    else {
+      const found = await fetchChildren(source, parsed, image, options);
+      const now = new Map<Digest, Descriptor | undefined>();
+      for (const [childDigest, child] of found) {
+        if (child === undefined) now.set(childDigest, undefined);
+        else if ("bytes" in child) now.set(childDigest, await visit(child, depth + 1));
+        else {
+          add("layer", child);
+          now.set(childDigest, child);
+        }
       }
-    } else {
-      addBlobs(parsed);
+      kept = replaceChildren(raw, parsed, now);
+      if (kept !== raw && now.size > 0 && [...now.values()].every((child) => child === undefined))
+        return undefined;
     }
-    add("manifest", raw.descriptor);
+    options.manifests.put(kept);
+    // What an index calls it may be something else than what it is.
+    const descriptor = { ...bareDescriptor(kept.descriptor), mediaType: parsed.mediaType };
+    add("manifest", descriptor);
+    return descriptor;
   };
   const addBlobs = (parsed: ParsedManifest): void => {
     if (parsed.config !== undefined) add("config", parsed.config);
     for (const layer of parsed.layers) {
-      if (isForeignLayerType(layer.mediaType) && (layer.urls?.length ?? 0) > 0) {
+      const foreign = isForeignLayerType(layer.mediaType) && (layer.urls?.length ?? 0) > 0;
+      if (foreign && options.includeForeign?.(layer) !== true) {
         options.emit({
           type: "warning",
           message: `${image}: left out the layer ${layer.digest}, which its licence keeps out of registries`,
-          hint: "nodes fetch it from its vendor; without internet such an image cannot run",
+          hint: "nodes fetch it from its vendor; where they have no internet, copy it with --include-foreign",
         });
       } else add("layer", layer);
     }
   };
 
   const chosen = await choose(source, root, request, options);
-  await visit(chosen, 0);
+  const final = await visit(chosen, 0);
+  if (final === undefined)
+    throw new AppError("NOT_FOUND", `Cannot copy ${image}: its registry has lost all of its manifests`);
+  if (final.digest !== chosen.descriptor.digest) {
+    options.emit({
+      type: "warning",
+      message: `${image}: without what is missing, its index is ${final.digest} instead of ${root.descriptor.digest}`,
+      hint: "signatures of the whole index do not hold for the new one",
+    });
+  }
   for (const missing of chosen.missing) {
     options.emit({
       type: "warning",
@@ -98,9 +119,7 @@ export async function walkImage(
       hint: "what it has of the wanted platforms is copied",
     });
   }
-  if (platforms.length > 0 && chosen.descriptor.digest !== root.descriptor.digest)
-    options.manifests.put(chosen);
-  return { root: bareDescriptor(chosen.descriptor), nodes: [...nodes.values()] };
+  return { root: final, nodes: [...nodes.values()] };
 }
 
 type Chosen = RawManifest & { readonly missing: readonly Platform[] };
@@ -122,7 +141,8 @@ async function choose(
   if (choice.kind === "whole") return { ...root, missing: choice.missing };
   if (choice.kind === "rewritten") return { ...choice.index, missing: choice.missing };
   const { child } = choice;
-  const raw = await source.manifest(child.digest, { signal: options.signal, mediaType: child.mediaType });
+  const raw = await fetchManifest(source, child, image, options);
+  if (raw === undefined) throw lost(image, child);
   return { ...raw, missing: choice.missing };
 }
 
@@ -148,7 +168,9 @@ function parse(raw: RawManifest, image: string): Parsed {
 function intern(descriptor: Descriptor, interned: Map<Digest, Descriptor>, image: string): Descriptor {
   const known = interned.get(descriptor.digest);
   if (known === undefined) {
-    const bare = bareDescriptor(descriptor);
+    const { urls } = descriptor;
+    const foreign = isForeignLayerType(descriptor.mediaType) && urls !== undefined;
+    const bare = foreign ? { ...bareDescriptor(descriptor), urls } : bareDescriptor(descriptor);
     interned.set(bare.digest, bare);
     return bare;
   }

@@ -3,8 +3,8 @@ import { access, readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { Credentials } from "../../src/credentials/credentials.ts";
 import { auth, type Home, makeHome } from "../credentials/support.ts";
-import { everythingSaid, failureOf } from "../registry-client/support.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { everythingSaid, failureOf } from "../registry-client/support.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { surviving } from "./support.ts";
 

@@ -31,9 +31,11 @@ describe("asking whether it is there", () => {
   });
 
   test.each(["head-405", "no-digest-header", "wrong-digest-header"] as const)(
-    "a manifest that HEAD does not prove counts as missing: %s",
+    "a manifest that HEAD does not prove is proved by GET: %s",
     async (fault) => {
       registry.fault(fault);
+      expect(await repository.has(image.descriptor)).toBe(true);
+      registry.fault("corrupt-manifest");
       expect(await repository.has(image.descriptor)).toBe(false);
     },
   );

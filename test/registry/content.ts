@@ -71,16 +71,31 @@ export class RegistryContent {
     return this.#repositories.get(repository)?.blobs.delete(digest) ?? false;
   }
 
-  /** Stores a manifest, whatever it leads to, and lets `tag` point at it if there is one. */
-  putManifest(repository: string, tag: string | undefined, bytes: Uint8Array, mediaType: string): Digest {
+  /**
+   * Stores a manifest, whatever it leads to, and lets `tag` point at it if there is one; `alias` is a further digest
+   * that finds it.
+   */
+  putManifest(
+    repository: string,
+    tag: string | undefined,
+    bytes: Uint8Array,
+    mediaType: string,
+    alias?: Digest,
+  ): Digest {
     const digest = digestOf(bytes);
     const found = this.#repository(repository);
-    found.manifests.set(digest, { digest, mediaType, bytes: Buffer.from(bytes) });
+    const stored = { digest, mediaType, bytes: Buffer.from(bytes) };
+    for (const name of [digest, ...(alias === undefined ? [] : [alias])]) found.manifests.set(name, stored);
     if (tag !== undefined) {
       found.tags ??= new Map();
       found.tags.set(tag, digest);
     }
     return digest;
+  }
+
+  /** All manifests of a repository, in the order in which they came. */
+  manifestsOf(repository: string): readonly StoredManifest[] {
+    return [...new Set(this.#repositories.get(repository)?.manifests.values())];
   }
 
   /** The manifest behind a tag or a digest. */

@@ -7,12 +7,14 @@ import { blobFaults } from "./faults/blobs.ts";
 import { generalFaults } from "./faults/general.ts";
 import { listingFaults } from "./faults/listing.ts";
 import { manifestFaults } from "./faults/manifests.ts";
+import { referrersFaults } from "./faults/referrers.ts";
 import { uploadFaults } from "./faults/uploads.ts";
 
 export const faults = {
   ...generalFaults,
   ...authFaults,
   ...manifestFaults,
+  ...referrersFaults,
   ...blobFaults,
   ...listingFaults,
   ...uploadFaults,

@@ -148,7 +148,11 @@ export async function pull(
       manifestLimit: pLimit(4),
       manifests,
     };
-    const outcomes = await copyPlan(plan, ends, { ...common, failFast: options.failFast === true });
+    const outcomes = await copyPlan(plan, ends, {
+      ...common,
+      clock: eagerClock,
+      failFast: options.failFast === true,
+    });
     const failed = new Set(outcomes.flatMap(({ image, error }) => (error === undefined ? [] : image)));
     const committed = failed.size === 0 || options.keepGoing === true;
     if (committed && failed.size > 0)
@@ -190,7 +194,11 @@ export async function copyTo(
     manifestLimit: pLimit(4),
     manifests,
   };
-  const outcomes = await copyPlan(plan, ends, { ...common, failFast: options.failFast === true });
+  const outcomes = await copyPlan(plan, ends, {
+    ...common,
+    clock: eagerClock,
+    failFast: options.failFast === true,
+  });
   return { plan, outcomes, failures, events };
 }
 
