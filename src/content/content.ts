@@ -56,6 +56,8 @@ export interface BlobSource {
 }
 
 export interface PushOptions extends CallOptions {
+  /** Sends the content although it seems to be there: for a registry whose word has turned out to be wrong. */
+  readonly force?: boolean;
   /** Called once it is clear that bytes have to be sent. */
   readonly onStart?: () => void;
   /** Called with the absolute offset (bytes) that has been taken so far; may go back after a retry. */

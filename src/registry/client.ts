@@ -17,6 +17,7 @@ import { parseRateLimit, type RateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
 import type { ClientOptions, Progress, RegistryRequest } from "./request.ts";
 import { findOrigin, judgePing } from "./scheme.ts";
+import { UploadDesk } from "./upload/desk.ts";
 import { UploadManners } from "./upload/manners.ts";
 
 const defaultConcurrency = 8;
@@ -33,6 +34,7 @@ export class RegistryClient {
   readonly registry: string;
   readonly pace: Pace;
   readonly manners: UploadManners;
+  readonly uploads = new UploadDesk();
   readonly guard: AddressGuard;
   readonly clock: Clock;
   readonly #options: ClientOptions;

@@ -22,6 +22,13 @@ export interface FailedAnswer {
   /** The header `Retry-After`. */
   readonly retryAfter?: string | undefined;
   readonly rateLimit?: RateLimit | undefined;
+  readonly upload?: UploadPosition | undefined;
+}
+
+/** What an answer tells of an upload session, refusals included; secret, as the location may be signed. */
+export interface UploadPosition {
+  readonly location: string | undefined;
+  readonly range: string | undefined;
 }
 
 const passingStatuses: ReadonlySet<number> = new Set([
@@ -34,6 +41,8 @@ export class RegistryError extends AppError {
   readonly problems: readonly RegistryProblem[];
   /** How long the registry asks us to stay away, in milliseconds; undefined if it does not say. */
   readonly retryAfterMs: number | undefined;
+  /** Where an upload goes on, if the answer tells; never part of a message. */
+  readonly #upload: UploadPosition | undefined;
 
   constructor(
     code: ErrorCode,
@@ -55,6 +64,12 @@ export class RegistryError extends AppError {
     this.status = answer.status;
     this.problems = problems;
     this.retryAfterMs = parseRetryAfter(answer.retryAfter);
+    this.#upload = answer.upload;
+  }
+
+  /** Where an upload goes on, if the answer tells that. */
+  get upload(): UploadPosition | undefined {
+    return this.#upload;
   }
 
   /** True for an answer that may be another one with the next try (protocol notes 10.1). */
