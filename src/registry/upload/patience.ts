@@ -1,6 +1,6 @@
 /** How much one upload puts up with: its budgets, and the errors that it ends with when they are used up. */
 import { backoffMs, maxAttempts } from "../../content/retry.ts";
-import { AppError, isAppError } from "../../errors.ts";
+import { AppError, isAppError, systemCode } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { shortDigest } from "../../oci/digest.ts";
 import { RegistryError } from "../errors.ts";
@@ -115,6 +115,8 @@ export class Patience {
   /** True if the connection broke after `sent` bytes of a body, and did so at about the same place before. */
   brokeAt(error: AppError, sent: number): boolean {
     if (error instanceof RegistryError || !isAppError(error, "NETWORK")) return false;
+    // Not broken, but answered too soon.
+    if (systemCode(error.cause) === "MIRROR_EARLY_ANSWER") return false;
     const before = this.#brokeAt;
     this.#brokeAt = sent;
     return before !== undefined && Math.abs(before - sent) <= Math.max(nearBytes, sent / 4);

@@ -73,7 +73,7 @@ class Upload {
       const part = this.#nextPart(this.#session);
       try {
         done = await this.#send(this.#session, part);
-        this.#patience.moved(this.#session.offset);
+        if (this.#session !== undefined) this.#patience.moved(this.#session.offset);
       } catch (error) {
         done = await this.#recover(error, this.#session, part);
       }
