@@ -56,12 +56,12 @@ export interface BlobSource {
 }
 
 export interface PushOptions extends CallOptions {
+  /** Sends the content although it seems to be there: for a registry whose word has turned out to be wrong. */
+  readonly force?: boolean;
   /** Called once it is clear that bytes have to be sent. */
   readonly onStart?: () => void;
   /** Called with the absolute offset (bytes) that has been taken so far; may go back after a retry. */
   readonly onProgress?: (offset: number) => void;
-  /** Sends the content although the target says that it is there: it has been found to lie. */
-  readonly force?: boolean;
 }
 
 /** What became of a push: the content was sent, or it was there already and nothing was. */

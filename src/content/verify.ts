@@ -2,6 +2,7 @@
  * The verifying streams. Every byte that crosses the program goes through one of these: the size is capped
  * first, then the digest compared, and a stream whose content is wrong fails instead of ending.
  */
+import type { Hash } from "node:crypto";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, finishDigest, hasherFor } from "../oci/digest.ts";
@@ -20,6 +21,71 @@ const headBytes = 64;
 const quickBytes = 16 * 1024;
 
 /**
+ * How far some content has been looked at, and whether it is right: sizes first, the digest with the last byte. A
+ * copy of it is a point to go on from later.
+ */
+export class Proof {
+  readonly #descriptor: Descriptor;
+  readonly #hash: Hash;
+  #offset: number;
+  #proved = false;
+  /** The first bytes, to say what the content is if it is wrong. */
+  #head: Uint8Array | undefined;
+
+  constructor(descriptor: Descriptor, from?: { readonly hash: Hash; readonly offset: number }) {
+    this.#descriptor = descriptor;
+    this.#hash = from?.hash ?? hasherFor(descriptor.digest);
+    this.#offset = from?.offset ?? 0;
+  }
+
+  /** Bytes that have been looked at. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** The same state, to go on from independently; not for content that is at its end. */
+  copy(): Proof {
+    const copy = new Proof(this.#descriptor, { hash: this.#hash.copy(), offset: this.#offset });
+    copy.#head = this.#head;
+    return copy;
+  }
+
+  /** Throws INTEGRITY if so many more bytes are more than the content may have. */
+  admit(bytes: number): void {
+    const { size } = this.#descriptor;
+    if (this.#offset + bytes > size)
+      throw this.#wrong(`got more than the ${size} bytes that its descriptor promises`);
+  }
+
+  /** Takes in the next bytes. Throws INTEGRITY if they are too many, or if they are the last and the digest is wrong. */
+  update(chunk: Uint8Array): void {
+    // A chunk is only lent.
+    this.#head ??= Buffer.from(chunk.subarray(0, headBytes));
+    this.admit(chunk.byteLength);
+    this.#hash.update(chunk);
+    this.#offset += chunk.byteLength;
+    if (this.#offset === this.#descriptor.size) this.#prove();
+  }
+
+  /** The content has ended. Throws INTEGRITY if that is too early, or its digest is wrong. */
+  finish(): void {
+    const { size } = this.#descriptor;
+    if (this.#offset !== size) throw this.#wrong(`got ${this.#offset} bytes, expected ${size}`);
+    if (!this.#proved) this.#prove();
+  }
+
+  #wrong(state: string): AppError {
+    return mismatch(this.#descriptor, state, natureHint(this.#head, this.#descriptor));
+  }
+
+  #prove(): void {
+    const found = finishDigest(this.#hash, algorithmOf(this.#descriptor.digest));
+    if (found !== this.#descriptor.digest) throw this.#wrong(`the content has the digest ${found}`);
+    this.#proved = true;
+  }
+}
+
+/**
  * Passes bytes on while it hashes them. The last chunk is passed on only when size and digest have proved right, so
  * whoever reads to the end holds the content of the descriptor, and whoever forwards it never completes a lie.
  * Throws INTEGRITY with both digests (descriptor.md "Verification").
@@ -28,30 +94,13 @@ export async function* verified(
   stream: ByteStream,
   descriptor: Descriptor,
 ): AsyncGenerator<Uint8Array, void> {
-  const hash = hasherFor(descriptor.digest);
-  let seen = 0;
-  let proved = false;
-  let head: Uint8Array | undefined;
-  const fail = (state: string): AppError => mismatch(descriptor, state, natureHint(head, descriptor));
-  const prove = (): void => {
-    const found = finishDigest(hash, algorithmOf(descriptor.digest));
-    if (found !== descriptor.digest) throw fail(`the content has the digest ${found}`);
-    proved = true;
-  };
+  const proof = new Proof(descriptor);
   for await (const chunk of stream) {
     if (chunk.byteLength === 0) continue;
-    // A chunk is only lent.
-    head ??= Buffer.from(chunk.subarray(0, headBytes));
-    seen += chunk.byteLength;
-    if (seen > descriptor.size) {
-      throw fail(`got more than the ${descriptor.size} bytes that its descriptor promises`);
-    }
-    hash.update(chunk);
-    if (seen === descriptor.size) prove();
+    proof.update(chunk);
     yield chunk;
   }
-  if (seen !== descriptor.size) throw fail(`got ${seen} bytes, expected ${descriptor.size}`);
-  if (!proved) prove();
+  proof.finish();
 }
 
 /** Reads small content into memory, verified. Throws INTEGRITY if it is wrong or over `limit` bytes. */
@@ -118,18 +167,20 @@ export async function proveContent(stream: ByteStream, descriptor: Descriptor): 
 
 export interface ResumeOptions {
   readonly clock: Clock;
+  /** Where to begin, in bytes; 0 if left out. */
+  readonly from?: number;
   readonly signal?: AbortSignal | undefined;
   /** Told before each new try. */
   readonly onRetry?: ((attempt: number, delayMs: number, cause: AppError) => void) | undefined;
 }
 
 /**
- * The bytes of a blob from its start, opened again at the byte that was reached whenever the connection breaks.
+ * The bytes of a blob from its start (or `from` on), opened again at the byte that was reached whenever the connection breaks.
  * The budget of tries begins anew with every byte that came (a link that drops often but moves still ends well).
  * After real progress there is no delay, and of many such breaks only the first, the tenth, the hundredth are told.
  */
 export async function* resuming(blob: BlobSource, options: ResumeOptions): AsyncGenerator<Uint8Array, void> {
-  let offset = 0;
+  let offset = options.from ?? 0;
   let attempt = 0;
   let breaks = 0;
   for (;;) {

@@ -18,6 +18,7 @@ import { parseRateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
 import type { ClientOptions, Progress, RegistryRequest } from "./request.ts";
 import { findOrigin, judgePing } from "./scheme.ts";
+import { UploadDesk } from "./upload/desk.ts";
 import { UploadManners } from "./upload/manners.ts";
 
 const defaultConcurrency = 8;
@@ -32,6 +33,7 @@ export class RegistryClient {
   readonly registry: string;
   readonly pace: Pace;
   readonly manners: UploadManners;
+  readonly uploads = new UploadDesk();
   readonly guard: AddressGuard;
   readonly clock: Clock;
   readonly #options: ClientOptions;

@@ -25,6 +25,13 @@ export interface FailedAnswer {
   /** The header `Retry-After`. */
   readonly retryAfter?: string | undefined;
   readonly rateLimit?: RateLimit | undefined;
+  readonly upload?: UploadPosition | undefined;
+}
+
+/** What an answer tells of an upload session, refusals included; secret, as the location may be signed. */
+export interface UploadPosition {
+  readonly location: string | undefined;
+  readonly range: string | undefined;
 }
 
 const passingStatuses: ReadonlySet<number> = new Set([
@@ -39,6 +46,8 @@ export class RegistryError extends AppError {
   readonly retryAfterMs: number | undefined;
   /** True if we ask too much of the registry: what it limits are all requests, not just this one. */
   readonly limited: boolean;
+  /** Where an upload goes on, if the answer tells; never part of a message. */
+  readonly #upload: UploadPosition | undefined;
 
   constructor(
     code: ErrorCode,
@@ -63,6 +72,12 @@ export class RegistryError extends AppError {
     // Some say it with 403, or with the 400 of a ThrottlingException.
     const said = [400, 403].includes(answer.status) && /rate limit|throttl/i.test(answer.body);
     this.limited = answer.status === 429 || this.has("TOOMANYREQUESTS") || said;
+    this.#upload = answer.upload;
+  }
+
+  /** Where an upload goes on, if the answer tells that. */
+  get upload(): UploadPosition | undefined {
+    return this.#upload;
   }
 
   /** True for an answer that may be another one with the next try (protocol notes 10.1). */

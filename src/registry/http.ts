@@ -227,6 +227,7 @@ export function failedAnswer(method: string, answer: Answer, body: string): Fail
     requestId,
     retryAfter: singleHeader(answer, "retry-after"),
     rateLimit: parseRateLimit(answer.headers),
+    upload: { location: singleHeader(answer, "location"), range: singleHeader(answer, "range") },
   };
 }
 

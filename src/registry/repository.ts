@@ -17,13 +17,12 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrIndexType } from "../oci/media-types.ts";
 import { openBlob } from "./blob-reader.ts";
 import type { RegistryClient } from "./client.ts";
-import { RegistryError } from "./errors.ts";
 import { openForeign } from "./foreign.ts";
-import { discard, drain } from "./http.ts";
 import { Manifests } from "./manifests.ts";
+import { mountBlob } from "./upload/mount.ts";
 import { findOrOpen, hasBlob } from "./upload/presence.ts";
 import { uploadBlob } from "./upload/upload.ts";
-import { sessionLocation, type UploadPlace } from "./upload/upload-place.ts";
+import type { UploadPlace } from "./upload/upload-place.ts";
 
 /** A repository. Cheap to make; all state is in the client. */
 export class RegistryRepository implements Source, Target, Mounter {
@@ -70,6 +69,24 @@ export class RegistryRepository implements Source, Target, Mounter {
       await this.#manifests.put(blob, blob.descriptor.digest, options);
       return "stored";
     }
+    // Two sources may give the same blob at the same time.
+    const key = `${this.repository} ${blob.descriptor.digest}${options.force === true ? " again" : ""}`;
+    return await this.client.uploads.once(
+      key,
+      options.signal,
+      async () => await this.#pushBlob(blob, options),
+    );
+  }
+
+  async tag(manifest: BlobSource, tag: string, options: CallOptions = {}): Promise<void> {
+    await this.#manifests.put(manifest, tag, options);
+  }
+
+  async mount(descriptor: Descriptor, fromRepository: string, options: CallOptions = {}): Promise<boolean> {
+    return await mountBlob(this.#place(), descriptor.digest, fromRepository, options.signal);
+  }
+
+  async #pushBlob(blob: BlobSource, options: PushOptions): Promise<Pushed> {
     const place = this.#place();
     const found =
       options.force === true ? undefined : await findOrOpen(place, blob.descriptor, options.signal);
@@ -77,40 +94,6 @@ export class RegistryRepository implements Source, Target, Mounter {
     options.onStart?.();
     await uploadBlob(place, blob, options, found);
     return "stored";
-  }
-
-  async tag(manifest: BlobSource, tag: string, options: CallOptions = {}): Promise<void> {
-    await this.#manifests.put(manifest, tag, options);
-  }
-
-  /** `POST …?mount=&from=` (distribution-spec "Mounting a blob from another repository"). */
-  async mount(descriptor: Descriptor, fromRepository: string, options: CallOptions = {}): Promise<boolean> {
-    try {
-      const answer = await this.client.request({
-        method: "POST",
-        path: `/v2/${this.repository}/blobs/uploads/?mount=${encodeURIComponent(descriptor.digest)}&from=${encodeURIComponent(fromRepository)}`,
-        what: `mount ${descriptor.digest} from ${fromRepository} into ${this.name}`,
-        scopes: [...this.#push, `repository:${fromRepository}:pull`],
-        body: "",
-        signal: options.signal,
-        accept: [201, 202],
-      });
-      await drain(answer);
-      if (answer.status === 201) return true;
-      // Not mounted: an upload session was opened instead, which nobody will use.
-      const cancel = {
-        method: "DELETE",
-        path: sessionLocation(answer, this.#place()),
-        what: "cancel an upload",
-        scopes: this.#push,
-      } as const;
-      this.client.request({ ...cancel, accept: [204, 404], retry: false }).then(discard, () => undefined);
-      return false;
-    } catch (error) {
-      // Some registries answer a foreign or unknown source with 401, 403, 404 or 5xx: a plain upload still works.
-      if (error instanceof RegistryError || isAppError(error, "AUTH", "DENIED")) return false;
-      throw error;
-    }
   }
 
   get #push(): readonly string[] {

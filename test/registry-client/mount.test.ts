@@ -35,16 +35,39 @@ test("a mounted blob is there without a byte sent", async () => {
   );
 });
 
-test("a session that was opened instead is closed again", async () => {
+test("a session that was opened instead is used for the upload that follows", async () => {
   registry.fault("refuse-mount");
   expect(await repository.mount(descriptor, "from/here")).toBe(false);
-  await expect.poll(() => registry.openUploads).toBe(0);
-  expect(registry.count("DELETE", /uploads/)).toBe(1);
+  // Another object for the same repository: what was learned belongs to the client.
+  await watched.repository("to/there").push(blobSource(bytes));
+  expect(registry.blob("to/there", descriptor.digest)).toEqual(bytes);
+  expect(registry.count("POST", /uploads/)).toBe(1);
+  expect(registry.openUploads).toBe(0);
 });
 
-test("so it is for a source that the registry does not know", async () => {
-  expect(await repository.mount(descriptor, "no/such")).toBe(false);
+test("it is closed if the blob turns out to be there", async () => {
+  registry.fault("refuse-mount");
+  registry.putBlob("to/there", bytes);
+  expect(await repository.mount(descriptor, "from/here")).toBe(false);
+  expect(await repository.push(blobSource(bytes))).toBe("present");
   await expect.poll(() => registry.openUploads).toBe(0);
+});
+
+test("a source that the registry does not know is no failure", async () => {
+  expect(await repository.mount(descriptor, "no/such")).toBe(false);
+  expect(await repository.push(blobSource(bytes))).toBe("stored");
+  expect(registry.openUploads).toBe(0);
+});
+
+test("a repository that nothing could be mounted from several times is not asked for again", async () => {
+  registry.fault("refuse-mount", { status: 403 });
+  for (let index = 0; index < 6; index += 1) {
+    expect(await watched.repository(`to/${index}`).mount(descriptor, "from/here")).toBe(false);
+  }
+  expect(registry.count("POST", /mount=/)).toBe(3);
+  registry.clearFaults();
+  registry.putBlob("from/elsewhere", bytes);
+  expect(await repository.mount(descriptor, "from/elsewhere")).toBe(true);
 });
 
 test.each([200, 400, 401, 403, 404, 405, 500, 503])(
@@ -52,6 +75,7 @@ test.each([200, 400, 401, 403, 404, 405, 500, 503])(
   async (status) => {
     registry.fault("refuse-mount", { status });
     expect(await repository.mount(descriptor, "from/here")).toBe(false);
+    expect(registry.count("POST", /mount=/)).toBe(1);
     registry.clearFaults();
     await repository.push(blobSource(bytes));
     expect(registry.blob("to/there", descriptor.digest)).toEqual(bytes);

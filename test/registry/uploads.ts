@@ -47,6 +47,16 @@ export class Uploads {
     return session;
   }
 
+  /** Adds bytes to a session without an answer of its own; gives the headers that tell of it. */
+  append(id: string, bytes: Uint8Array, base: string): Readonly<Record<string, string>> {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return {};
+    session.chunks.push(bytes);
+    session.sha256.update(bytes);
+    session.size += bytes.byteLength;
+    return { location: this.location(session, base), range: `0-${Math.max(session.size - 1, 0)}` };
+  }
+
   end(id: string): void {
     this.#sessions.delete(id);
   }

@@ -151,7 +151,7 @@ export class Wire {
       this.#socket.setTimeout(request.headersTimeoutMs);
       const { head } = await answered;
       if (early && head.status < 300) {
-        throw coded("UND_ERR_SOCKET", "the answer came before all was sent");
+        throw coded("MIRROR_EARLY_ANSWER", "the answer came before all was sent");
       }
       this.#socket.setTimeout(idleTimeoutMs);
       return { ...head, body: this.#body(request.method, head, reader.rest, !early) };

@@ -3,7 +3,9 @@ import type { Descriptor } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { RegistryError } from "../errors.ts";
 import { drain } from "../http.ts";
-import { sessionLocation, type UploadPlace } from "./upload-place.ts";
+import { cancelSession, openedSession } from "./session.ts";
+import type { UploadSession } from "./state.ts";
+import type { UploadPlace } from "./upload-place.ts";
 
 /** HEAD of a blob: true if the repository has it. */
 export async function hasBlob(place: UploadPlace, digest: Digest, signal?: AbortSignal): Promise<boolean> {
@@ -30,11 +32,18 @@ export async function findOrOpen(
   place: UploadPlace,
   { digest }: Descriptor,
   signal?: AbortSignal,
-): Promise<"present" | URL | undefined> {
-  const { manners } = place.client;
+): Promise<"present" | UploadSession | undefined> {
+  const { manners, uploads } = place.client;
+  const opened = uploads.take(`${place.repository} ${digest}`);
+  if (opened !== undefined) {
+    // A mount that was refused says that it could not be taken over, and not that it is not here.
+    if (!(await hasBlob(place, digest, signal))) return opened;
+    cancelSession(place, opened);
+    return "present";
+  }
   if (manners.findsByMount) {
     const found = await mountFromItself(place, digest, signal);
-    if (found instanceof URL) return found;
+    if (typeof found === "object") return found;
     if (found === "present") {
       if (manners.mountProved) return found;
       manners.mountProved = await hasBlob(place, digest, signal);
@@ -51,7 +60,7 @@ async function mountFromItself(
   place: UploadPlace,
   digest: Digest,
   signal?: AbortSignal,
-): Promise<"present" | "refused" | URL> {
+): Promise<"present" | "refused" | UploadSession> {
   const query = `mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(place.repository)}`;
   try {
     const answer = await place.client.request({
@@ -63,8 +72,9 @@ async function mountFromItself(
       signal,
       accept: [201, 202],
     });
+    if (answer.status === 202) return await openedSession(answer, place);
     await drain(answer);
-    return answer.status === 201 ? "present" : sessionLocation(answer, place);
+    return "present";
   } catch (error) {
     // What keeps us out altogether is told by the requests that follow; only the form of this one may be refused.
     if (error instanceof RegistryError && [400, 404, 405].includes(error.status)) return "refused";

@@ -1,244 +1,236 @@
 /**
  * One blob into one repository: session, then the content in one PUT or in chunks (distribution-spec "Pushing
- * blobs"). A small state machine over one verified pass of the content; whatever fails in the middle starts over
- * with a new session, since distribution 2.8 cannot go on after a cut and appends silently what is sent twice.
- * There are never two requests in flight in one session.
+ * blobs"). A state machine over one verified pass of the content: after a failure it goes on inside the session where
+ * the registry tells how far that got, and begins anew with another session where it does not. There are never two
+ * requests in flight in one session, and none whose outcome is unknown is sent again without asking.
  */
 import type { BlobSource, PushOptions } from "../../content/content.ts";
-import { backoffMs, maxAttempts } from "../../content/retry.ts";
-import { resuming, verified } from "../../content/verify.ts";
-import { type AppError, isAppError } from "../../errors.ts";
-import { shortDigest } from "../../oci/digest.ts";
+import { AppError, isAppError } from "../../errors.ts";
 import { RegistryError } from "../errors.ts";
-import { type ContentBody, discard, drain } from "../http.ts";
+import { drain, singleHeader } from "../http.ts";
+import { isUnknown, type Part, remedyFor } from "./judge.ts";
+import { Patience } from "./patience.ts";
 import { hasBlob } from "./presence.ts";
+import { askSession, cancelSession, openSession, positionOf } from "./session.ts";
+import type { UploadSession } from "./state.ts";
+import { UploadContent } from "./upload-content.ts";
 import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 
 const octets = { "content-type": "application/octet-stream" };
 /** A registry that checks a digest of many gigabytes, or moves them to its storage, answers late. Milliseconds. */
 const commitTimeoutMs = 15 * 60_000;
-const restartCodes = ["BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"];
-const restartStatuses: ReadonlySet<number> = new Set([
-  401, 404, 408, 416, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524,
-]);
+/** Under this size sending again costs no more than asking how far a session has got. Bytes. */
+const worthAskingBytes = 1024 * 1024;
 
 /**
- * Uploads a blob. `location`: an open session that a refused mount left behind. Throws INTEGRITY if the content
- * is not what its descriptor says (nothing is stored then), and what the registry answered otherwise.
+ * Uploads a blob. `session`: one that is open already. Throws INTEGRITY if the content is not what its descriptor says
+ * (nothing is stored then), and what the registry answered otherwise.
  */
 export async function uploadBlob(
   place: UploadPlace,
   blob: BlobSource,
   options: PushOptions,
-  location?: URL,
+  session?: UploadSession,
 ): Promise<void> {
-  let session = location;
-  for (let attempt = 1; ; ) {
-    let reached = 0;
-    let current: URL | undefined;
-    const chunkBytes = place.client.manners.chunkFor(blob.descriptor.size);
-    try {
-      // A session that cannot be opened fails as it is: what could pass has been retried inside.
-      current = session ?? (await openSession(place, blob, options.signal));
-      session = undefined;
-      await sendContent(place, blob, current, {
-        ...options,
-        chunkBytes,
-        onProgress: (offset) => {
-          reached = offset;
-          options.onProgress?.(offset);
-        },
-        onMoved: (url) => {
-          current = url;
-        },
-      });
-      return;
-    } catch (error) {
-      if (current === undefined) throw error;
-      const final = options.signal?.aborted === true || isAppError(error, "INTEGRITY", "INTERRUPTED");
-      if (!final && (await arrivedAnyway(place, blob, error, reached, options.signal))) return;
-      abandon(place, current);
-      if (final) throw error;
-      if (adapt(place, error, chunkBytes ?? blob.descriptor.size, chunkBytes !== undefined)) continue;
-      if (!isPassing(error) || attempt >= maxAttempts) throw error;
-      const delayMs = backoffMs(attempt, place.client.clock);
-      place.client.retrying(
-        `upload ${shortDigest(blob.descriptor.digest)}`,
-        attempt,
-        delayMs,
-        error as AppError,
-      );
-      attempt += 1;
-      await place.client.clock.sleep(delayMs, options.signal);
-      options.onProgress?.(0);
-    }
+  const upload = new Upload(place, blob, options);
+  try {
+    await upload.run(session);
+  } finally {
+    await upload.close();
   }
 }
 
-async function openSession(place: UploadPlace, blob: BlobSource, signal?: AbortSignal): Promise<URL> {
-  const answer = await place.client.request({
-    method: "POST",
-    path: `/v2/${place.repository}/blobs/uploads/`,
-    what: `start an upload to ${place.client.registry}/${place.repository} (${shortDigest(blob.descriptor.digest)})`,
-    scopes: place.scopes,
-    body: "",
-    signal,
-    accept: [202],
-  });
-  await drain(answer);
-  return sessionLocation(answer, place);
-}
+class Upload {
+  readonly #place: UploadPlace;
+  readonly #blob: BlobSource;
+  readonly #options: PushOptions;
+  readonly #content: UploadContent;
+  readonly #patience: Patience;
+  #session: UploadSession | undefined;
+  readonly #what: string;
 
-interface SendOptions extends PushOptions {
-  /** Undefined: all in one request. Bytes. */
-  readonly chunkBytes: number | undefined;
-  readonly onMoved: (url: URL) => void;
-}
+  constructor(place: UploadPlace, blob: BlobSource, options: PushOptions) {
+    const { client, repository } = place;
+    this.#place = place;
+    this.#blob = blob;
+    this.#options = options;
+    this.#what = `upload ${blob.descriptor.digest} to ${client.registry}/${repository}`;
+    this.#patience = new Patience(place, blob.descriptor, options.signal);
+    this.#content = new UploadContent(blob, {
+      clock: client.clock,
+      signal: options.signal,
+      onProgress: options.onProgress,
+      onRetry: (attempt, delayMs, cause) => client.retrying(this.#what, attempt, delayMs, cause),
+    });
+  }
 
-async function sendContent(
-  place: UploadPlace,
-  blob: BlobSource,
-  session: URL,
-  options: SendOptions,
-): Promise<void> {
-  const { client } = place;
-  const { size } = blob.descriptor;
-  const what = `upload ${blob.descriptor.digest} to ${client.registry}/${place.repository}`;
-  const { chunkBytes } = options;
-  const onRetry = (attempt: number, delayMs: number, cause: AppError): void =>
-    client.retrying(what, attempt, delayMs, cause);
-  const content = verified(
-    resuming(blob, { clock: client.clock, signal: options.signal, onRetry }),
-    blob.descriptor,
-  );
-  const pieces = new Pieces(content, options.onProgress);
-  const common = { what, scopes: place.scopes, signal: options.signal };
-  try {
-    let url = session;
-    let offset = 0;
-    // The last chunk travels in the closing PUT, so that its size never falls under a registry's minimum.
-    while (chunkBytes !== undefined && size - offset > chunkBytes) {
-      const answer = await client.request({
-        ...common,
-        method: "PATCH",
-        path: url,
-        headers: {
-          ...octets,
-          "content-length": `${chunkBytes}`,
-          "content-range": `${offset}-${offset + chunkBytes - 1}`,
-        },
-        body: pieces.take(chunkBytes),
-        headersTimeoutMs: commitTimeoutMs,
-        accept: [200, 201, 202, 204],
-      });
-      await drain(answer);
-      offset += chunkBytes;
-      url = sessionLocation(answer, place);
-      options.onMoved(url);
+  async run(session: UploadSession | undefined): Promise<void> {
+    const { signal } = this.#options;
+    this.#session = session;
+    for (let done = false; !done; ) {
+      // A session that cannot be opened fails as it is: what could pass has been retried inside.
+      this.#session ??= await openSession(this.#place, this.#blob.descriptor.digest, signal);
+      const part = this.#nextPart(this.#session);
+      try {
+        done = await this.#send(this.#session, part);
+        if (this.#session !== undefined) this.#patience.moved(this.#session.offset);
+      } catch (error) {
+        done = await this.#recover(error, this.#session, part);
+      }
     }
+    this.#options.onProgress?.(this.#blob.descriptor.size);
+  }
+
+  async close(): Promise<void> {
+    await this.#content.close();
+  }
+
+  /** Decided anew for each request, so that what other blobs have learned counts at once. */
+  #nextPart({ offset }: UploadSession): Part {
+    const { manners } = this.#place.client;
+    const { size } = this.#blob.descriptor;
+    const chunkBytes = manners.chunkFor(size);
     const rest = size - offset;
-    // A blob of no bytes has a digest too.
-    if (rest === 0) await content.next();
-    const closing = await client.request({
-      ...common,
-      method: "PUT",
-      path: withDigest(url, blob),
-      headers: {
-        ...octets,
-        ...(offset === 0 ? {} : { "content-range": `${offset}-${size - 1}` }),
-      },
-      body: rest === 0 ? "" : pieces.take(rest),
+    // The last chunk travels in the closing PUT, so that its size never falls under a registry's minimum.
+    if (chunkBytes !== undefined && rest > chunkBytes)
+      return { offset, length: chunkBytes, closes: false, chunkBytes };
+    return { offset, length: rest, closes: rest === 0 || !manners.patchesWhole, chunkBytes };
+  }
+
+  /** Sends a request; true if the blob is stored then. */
+  async #send(session: UploadSession, part: Part): Promise<boolean> {
+    const { client } = this.#place;
+    const { digest, size } = this.#blob.descriptor;
+    const { offset, length } = part;
+    const url = new URL(session.location);
+    // Whole in one PATCH is what Docker sends: without a range.
+    const ranged = part.closes ? offset > 0 && length > 0 : length < size;
+    if (length === 0) await this.#content.finish();
+    const answer = await client.request({
+      what: this.#what,
+      scopes: this.#place.scopes,
+      signal: this.#options.signal,
       headersTimeoutMs: commitTimeoutMs,
       accept: [200, 201, 202, 204],
+      method: part.closes ? "PUT" : "PATCH",
+      path: part.closes ? withDigest(url, digest) : url,
+      headers: { ...octets, ...(ranged ? { "content-range": `${offset}-${offset + length - 1}` } : {}) },
+      body: length === 0 ? "" : await this.#content.take(offset, length),
     });
-    await drain(closing);
-    options.onProgress?.(size);
-  } finally {
-    await content.return();
-  }
-}
-
-/** Cuts one pass of the content into request bodies of exact lengths, without copying. */
-class Pieces {
-  readonly #content: AsyncGenerator<Uint8Array, void>;
-  readonly #onProgress: ((offset: number) => void) | undefined;
-  #rest: Uint8Array | undefined;
-  #offset = 0;
-
-  constructor(content: AsyncGenerator<Uint8Array, void>, onProgress: ((offset: number) => void) | undefined) {
-    this.#content = content;
-    this.#onProgress = onProgress;
-  }
-
-  take(length: number): ContentBody {
-    return { content: this.#next(length), length };
+    await drain(answer);
+    if (!part.closes) {
+      // What Range says is not looked at: ECR's is stuck at the first chunk, others give the last one alone. The
+      // closing PUT tells, by the digest.
+      const named = ["location", "docker-upload-uuid"].some(
+        (name) => singleHeader(answer, name) !== undefined,
+      );
+      const location = named ? sessionLocation(answer, this.#place).href : session.location;
+      this.#session = { location, offset: offset + length };
+      return false;
+    }
+    if (answer.status === 201 || (await this.#arrived())) return true;
+    // Accepted, but not there: perhaps not yet.
+    const state = `${client.registry} answered ${answer.status}, but does not have it`;
+    await this.#patience.damaged(new AppError("REGISTRY", `Cannot ${this.#what}: ${state}`));
+    if (await this.#arrived()) return true;
+    this.#restart(session);
+    return false;
   }
 
-  async *#next(length: number): AsyncGenerator<Uint8Array, void> {
-    let left = length;
-    while (left > 0) {
-      const chunk = this.#rest ?? (await this.#content.next()).value;
-      this.#rest = undefined;
-      if (chunk === undefined || chunk === null) return;
-      const piece = chunk.byteLength <= left ? chunk : chunk.subarray(0, left);
-      if (piece.byteLength < chunk.byteLength) this.#rest = chunk.subarray(left);
-      left -= piece.byteLength;
-      this.#offset += piece.byteLength;
-      this.#onProgress?.(this.#offset);
-      // Proof comes with the end of the content: it is read before its last byte goes out, so that a PUT whose
-      // content is wrong never completes.
-      yield piece;
+  async #arrived(): Promise<boolean> {
+    return await hasBlob(this.#place, this.#blob.descriptor.digest, this.#options.signal);
+  }
+
+  /** Gets over a failure, or throws it. True if the blob is stored all the same. */
+  async #recover(thrown: unknown, session: UploadSession, part: Part): Promise<boolean> {
+    const { signal } = this.#options;
+    const final = signal?.aborted === true || !isAppError(thrown) || isAppError(thrown, "INTEGRITY");
+    const sent = Math.max(this.#content.offset - part.offset, 0);
+    // The answer to an upload got lost: is the blob there all the same?
+    if (!final && part.closes && sent >= part.length && isUnknown(thrown)) {
+      if (await this.#arrived().catch(() => false)) return true;
+    }
+    try {
+      if (final) throw thrown;
+      await this.#remedy(thrown, session, part, sent);
+      return false;
+    } catch (error) {
+      cancelSession(this.#place, this.#session ?? session);
+      throw error;
     }
   }
+
+  async #remedy(error: AppError, session: UploadSession, part: Part, sent: number): Promise<void> {
+    const { client } = this.#place;
+    const patience = this.#patience;
+    const sourceFailed = this.#content.failedWith(error);
+    const brokeHere = !sourceFailed && patience.brokeAt(error, sent);
+    const remedy = remedyFor({ error, part, sent, brokeHere }, client.manners);
+    switch (remedy) {
+      case "replay":
+        // Elsewhere than at the registry there is no token of ours to renew.
+        return await patience.refused(error);
+      case "reshape":
+        this.#warnOfSlowness();
+        return this.#restart(session);
+      case "offset": {
+        const far = part.offset + sent;
+        if (!patience.misplaced()) {
+          if (part.chunkBytes === undefined || !client.manners.chunksRefused()) throw error;
+          return this.#restart(session);
+        }
+        const told = error instanceof RegistryError ? error.upload : undefined;
+        const known = told?.range === undefined ? undefined : positionOf(told, session, this.#place);
+        const found = known ?? (await askSession(this.#place, session, this.#options.signal));
+        if (found === undefined || found.offset > far || !patience.lowers(found, part.offset))
+          return this.#restart(session);
+        return this.#goOn(found);
+      }
+      case "locate": {
+        await patience.wait(error);
+        const worth = part.offset + sent >= worthAskingBytes;
+        const found = worth ? await askSession(this.#place, session, this.#options.signal) : undefined;
+        const usable =
+          found !== undefined && found.offset >= part.offset && found.offset <= part.offset + sent;
+        return usable ? this.#goOn(found) : this.#restart(session);
+      }
+      case "lost":
+        await patience.lost(error);
+        return this.#restart(session);
+      case "damaged":
+        await patience.damaged(error);
+        return this.#restart(session);
+      case "fail":
+        throw error;
+    }
+  }
+
+  #goOn(session: UploadSession): void {
+    this.#session = session;
+    this.#patience.moved(session.offset);
+    this.#options.onProgress?.(session.offset);
+  }
+
+  /** Gives the session up: the blob begins anew in another one. */
+  #restart(session: UploadSession): void {
+    cancelSession(this.#place, session);
+    this.#session = undefined;
+    this.#options.onProgress?.(0);
+  }
+
+  #warnOfSlowness(): void {
+    const { client } = this.#place;
+    if (!client.manners.slow || !client.manners.once("slow")) return;
+    client.warn(
+      `${client.registry} takes no large requests, so blobs go there in many small chunks, which costs speed`,
+      "raise the limit of the proxy in front of it (nginx: client_max_body_size 0)",
+    );
+  }
 }
 
-function withDigest(session: URL, blob: BlobSource): URL {
+function withDigest(session: URL, digest: string): URL {
   const url = new URL(session);
   // Appended by hand: URLSearchParams would encode the session's opaque state anew.
-  url.search = `${url.search === "" ? "?" : `${url.search}&`}digest=${encodeURIComponent(blob.descriptor.digest)}`;
+  url.search = `${url.search === "" ? "?" : `${url.search}&`}digest=${encodeURIComponent(digest)}`;
   return url;
-}
-
-/** The answer to an upload got lost, or says that the content is unwelcome: is the blob there all the same? */
-async function arrivedAnyway(
-  place: UploadPlace,
-  blob: BlobSource,
-  error: unknown,
-  reached: number,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const unknown = isAppError(error, "NETWORK") || (error instanceof RegistryError && error.status >= 500);
-  if (!unknown || reached < blob.descriptor.size) return false;
-  return await hasBlob(place, blob.descriptor.digest, signal).catch(() => false);
-}
-
-/** Learns from a refusal of a request of `bytes` what shape this host takes. True if there is another one to try. */
-function adapt(place: UploadPlace, error: unknown, bytes: number, chunked: boolean): boolean {
-  if (!(error instanceof RegistryError)) return false;
-  const { manners } = place.client;
-  const tooLarge = error.status === 413 || (error.status === 416 && /too large/i.test(error.message));
-  if (tooLarge) return manners.tooLarge(bytes);
-  const refused =
-    error.status === 405 || error.status === 415 || error.status === 501 || error.has("UNSUPPORTED");
-  return refused && chunked && manners.chunksRefused();
-}
-
-function isPassing(error: unknown): boolean {
-  if (isAppError(error, "NETWORK")) return true;
-  if (!(error instanceof RegistryError)) return isAppError(error, "AUTH");
-  return restartStatuses.has(error.status) || restartCodes.some((code) => error.has(code));
-}
-
-/** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
-function abandon(place: UploadPlace, session: URL): void {
-  place.client
-    .request({
-      method: "DELETE",
-      path: session,
-      what: "cancel an upload",
-      scopes: place.scopes,
-      accept: [200, 202, 204, 404],
-      retry: false,
-    })
-    .then(discard, () => undefined);
 }

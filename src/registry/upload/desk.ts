@@ -1,0 +1,68 @@
+/** What the uploads to one registry share: blobs that are on their way, and what became of attempts to mount. */
+import type { Pushed } from "../../content/content.ts";
+import type { UploadSession } from "./state.ts";
+
+/** After so many refusals in a row no blob is asked for from that repository any more. */
+const maxRefusals = 3;
+
+/** The desk of one registry's client. */
+export class UploadDesk {
+  readonly #underWay = new Map<string, Promise<Pushed>>();
+  /** Sessions that the registry opened instead of mounting: they wait for the upload that follows. */
+  readonly #opened = new Map<string, UploadSession>();
+  readonly #refusals = new Map<string, number>();
+
+  /**
+   * Runs an upload unless the same one (`key`) is under way: then that one is waited for, and the content is "present"
+   * if it went well. Rejects with the signal's reason.
+   */
+  async once(key: string, signal: AbortSignal | undefined, run: () => Promise<Pushed>): Promise<Pushed> {
+    for (;;) {
+      const other = this.#underWay.get(key);
+      if (other === undefined) break;
+      const outcome = await Promise.race([other.catch(() => undefined), aborted(signal, other)]);
+      signal?.throwIfAborted();
+      if (outcome !== undefined) return "present";
+    }
+    const pushed = run();
+    this.#underWay.set(key, pushed);
+    try {
+      return await pushed;
+    } finally {
+      this.#underWay.delete(key);
+    }
+  }
+
+  /** Keeps the session that a mount of a blob into a repository has opened. */
+  keep(key: string, session: UploadSession): void {
+    this.#opened.set(key, session);
+  }
+
+  /** Takes that session, if there is one. */
+  take(key: string): UploadSession | undefined {
+    const session = this.#opened.get(key);
+    this.#opened.delete(key);
+    return session;
+  }
+
+  /** False once mounts from this repository have been refused several times in a row. */
+  mountsFrom(repository: string): boolean {
+    return (this.#refusals.get(repository) ?? 0) < maxRefusals;
+  }
+
+  /** A mount from this repository was answered, or refused. */
+  mounted(repository: string, well: boolean): void {
+    this.#refusals.set(repository, well ? 0 : (this.#refusals.get(repository) ?? 0) + 1);
+  }
+}
+
+/** Resolves when the signal aborts; goes no further than the promise that it is raced with. */
+function aborted(signal: AbortSignal | undefined, until: Promise<unknown>): Promise<undefined> {
+  return new Promise((resolve) => {
+    const abort = (): void => resolve(undefined);
+    signal?.addEventListener("abort", abort, { once: true });
+    if (signal?.aborted === true) abort();
+    const forget = (): void => signal?.removeEventListener("abort", abort);
+    until.then(forget, forget);
+  });
+}

@@ -1,0 +1,94 @@
+/** The small requests of an upload session: they open it, ask for its state and end it (distribution-spec "Pushing blobs"). */
+import { type Digest, shortDigest } from "../../oci/digest.ts";
+import { RegistryError, type UploadPosition } from "../errors.ts";
+import { type Answer, discard, drain, singleHeader } from "../http.ts";
+import type { UploadSession } from "./state.ts";
+import { resolveLocation, sessionLocation, type UploadPlace } from "./upload-place.ts";
+
+/** Opens a session. Throws what the registry answers. */
+export async function openSession(
+  place: UploadPlace,
+  digest: Digest,
+  signal?: AbortSignal,
+): Promise<UploadSession> {
+  const answer = await place.client.request({
+    method: "POST",
+    path: `/v2/${place.repository}/blobs/uploads/`,
+    what: `start an upload to ${place.client.registry}/${place.repository} (${shortDigest(digest)})`,
+    scopes: place.scopes,
+    body: "",
+    signal,
+    accept: [202],
+  });
+  return await openedSession(answer, place);
+}
+
+/** The session that an answer with 202 has opened. */
+export async function openedSession(answer: Answer, place: UploadPlace): Promise<UploadSession> {
+  await drain(answer);
+  const least = singleHeader(answer, "oci-chunk-min-length") ?? "";
+  if (/^\d{1,15}$/.test(least)) place.client.manners.atLeast(Number(least));
+  return { location: sessionLocation(answer, place).href, offset: 0 };
+}
+
+/** Asks how far a session has got; undefined if the registry does not tell, or has lost it. */
+export async function askSession(
+  place: UploadPlace,
+  session: UploadSession,
+  signal?: AbortSignal,
+): Promise<UploadSession | undefined> {
+  const { client } = place;
+  if (!client.manners.tellsStatus) return undefined;
+  try {
+    const answer = await client.request({
+      method: "GET",
+      path: new URL(session.location),
+      what: `ask how far an upload to ${client.registry}/${place.repository} has got`,
+      scopes: place.scopes,
+      signal,
+      accept: [200, 202, 204],
+    });
+    await drain(answer);
+    const told = { location: singleHeader(answer, "location"), range: singleHeader(answer, "range") };
+    // A page that has nothing to do with uploads is no answer.
+    const speaks = answer.status === 204 || told.range !== undefined;
+    client.manners.statusTold(speaks);
+    return speaks ? positionOf(told, session, place) : undefined;
+  } catch (error) {
+    if (!(error instanceof RegistryError)) throw error;
+    client.manners.statusTold(false);
+    return undefined;
+  }
+}
+
+/** The session at the place that an answer tells; undefined if it tells none that can be told from any other. */
+export function positionOf(
+  { location, range }: UploadPosition,
+  session: UploadSession,
+  place: UploadPlace,
+): UploadSession | undefined {
+  const end = /^(?:bytes=)?0-(-?\d{1,15})$/.exec(range ?? "")?.[1];
+  // Nothing at all is told in three ways, one of which could be one byte as well.
+  const empty = range === undefined || end === "-1" || end === "0";
+  if (end === undefined && range !== undefined) return undefined;
+  if (empty && session.offset > 0) return undefined;
+  const from = new URL(session.location);
+  return {
+    location: location === undefined ? session.location : resolveLocation(location, from, place).href,
+    offset: empty ? 0 : Number(end) + 1,
+  };
+}
+
+/** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
+export function cancelSession(place: UploadPlace, session: UploadSession): void {
+  place.client
+    .request({
+      method: "DELETE",
+      path: new URL(session.location),
+      what: "cancel an upload",
+      scopes: place.scopes,
+      accept: [200, 202, 204, 404],
+      retry: false,
+    })
+    .then(discard, () => undefined);
+}
