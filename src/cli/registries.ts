@@ -1,17 +1,15 @@
 /** The registries of a run: one client each, made from flags, the list, and Docker's own configuration. */
-import { readFile } from "node:fs/promises";
-import { AppError, systemCode } from "../errors.ts";
+import { AppError } from "../errors.ts";
 import type { RegistrySettings } from "../list/image-list.ts";
 import { RegistryClient } from "../registry/client.ts";
 import { dockerCredential } from "../registry/credentials.ts";
 import { isListedInsecure } from "../registry/docker-daemon.ts";
 import { RegistryRepository } from "../registry/repository.ts";
 import type { Emit } from "../sync/events.ts";
+import { Trust, type TrustFlags } from "./trust.ts";
 
-export interface RegistryFlags {
-  readonly "ca-file"?: readonly string[] | undefined;
+export interface RegistryFlags extends TrustFlags {
   readonly "plain-http"?: readonly string[] | undefined;
-  readonly insecure?: readonly string[] | undefined;
   readonly concurrency?: number | undefined;
 }
 
@@ -20,12 +18,14 @@ export class Registries implements AsyncDisposable {
   readonly #flags: RegistryFlags;
   readonly #settings: ReadonlyMap<string, RegistrySettings>;
   readonly #emit: Emit;
+  readonly #trust: Trust;
   readonly #clients = new Map<string, RegistryClient>();
 
   constructor(flags: RegistryFlags, settings: ReadonlyMap<string, RegistrySettings>, emit: Emit) {
     this.#flags = flags;
     this.#settings = settings;
     this.#emit = emit;
+    this.#trust = new Trust(flags, settings, process.env);
   }
 
   /** Reads what is needed to talk to these hosts: credentials and certificates. Throws AUTH, TLS or NOT_FOUND. */
@@ -54,11 +54,10 @@ export class Registries implements AsyncDisposable {
   async #make(host: string): Promise<RegistryClient> {
     const settings = this.#settings.get(host) ?? {};
     const flags = this.#flags;
-    const files = [...(flags["ca-file"] ?? []), ...(settings.caFile === undefined ? [] : [settings.caFile])];
     return new RegistryClient(host, {
-      ca: await Promise.all(files.map(readCertificates)),
+      ...(await this.#trust.of(host)),
+      proxyFor: this.#trust.proxyFor,
       plainHttp: flags["plain-http"]?.includes(host) === true || settings.plainHttp === true,
-      insecure: flags.insecure?.includes(host) === true || settings.insecure === true,
       listedInsecure: await isListedInsecure(host),
       credential: await dockerCredential(host, process.env),
       concurrency: flags.concurrency ?? settings.concurrency,
@@ -68,21 +67,4 @@ export class Registries implements AsyncDisposable {
         this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
     });
   }
-}
-
-async function readCertificates(path: string): Promise<string> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    const state = systemCode(error) === "ENOENT" ? "there is no such file" : "it cannot be opened";
-    throw new AppError("TLS", `Cannot read the CA file ${path}: ${state}`, {
-      hint: "check the path of --ca-file, or of caFile in the list",
-      cause: error,
-    });
-  }
-  if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
-  throw new AppError("TLS", `Cannot read the CA file ${path}: there is no certificate in it`, {
-    hint: "give a PEM file (-----BEGIN CERTIFICATE-----)",
-  });
 }

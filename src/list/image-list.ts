@@ -29,6 +29,9 @@ export interface RegistrySettings {
   readonly insecure?: boolean;
   /** A PEM file with further certificate authorities. Absolute if the list's folder was known. */
   readonly caFile?: string;
+  /** PEM files with a client certificate and its key: both or neither. Absolute as `caFile` is. */
+  readonly clientCert?: string;
+  readonly clientKey?: string;
   /** Size of one chunk of an upload, in bytes. */
   readonly chunkSize?: number;
 }
@@ -63,7 +66,15 @@ export interface ParsedList {
   readonly registries: readonly RegistryEntry[];
 }
 
-const settingKeys = ["concurrency", "plainHttp", "insecure", "caFile", "chunkSize"] as const;
+const settingKeys = [
+  "concurrency",
+  "plainHttp",
+  "insecure",
+  "caFile",
+  "clientCert",
+  "clientKey",
+  "chunkSize",
+] as const;
 
 /**
  * Puts lists together. What is asked for twice in the same words is asked for once, at its first place. Settings

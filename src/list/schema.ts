@@ -56,38 +56,53 @@ const platforms = z.array(
   "expected a list such as [linux/amd64, linux/arm64]",
 );
 
-const Registry = z.strictObject(
-  {
-    concurrency: z
-      .int("expected a whole number from 1 to 64")
-      .min(1, "expected a whole number from 1 to 64")
-      .max(64, "expected a whole number from 1 to 64")
-      .exactOptional()
-      .describe("How many requests may run at the same time."),
-    plainHttp: trueOrFalse
-      .exactOptional()
-      .describe("Talk plain HTTP to this registry. Credentials for it then travel unencrypted."),
-    insecure: trueOrFalse.exactOptional().describe("Talk HTTPS without checking the certificate."),
-    caFile: z
-      .string("expected the path of a PEM file")
-      .min(1, "expected the path of a PEM file")
-      .exactOptional()
-      .describe(
-        "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
-      ),
-    chunkSize: z
-      .union(
-        [
-          z.int().min(minChunk, chunkRange).max(maxChunk, chunkRange),
-          z.string().regex(byteSizePattern, chunkForm).transform(parsedBy(parseChunkSize)),
-        ],
-        chunkForm,
-      )
-      .exactOptional()
-      .describe("Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB."),
-  },
-  "expected the settings of a registry, such as {plainHttp: true}",
-);
+const pemFile = z.string("expected the path of a PEM file").min(1, "expected the path of a PEM file");
+
+const Registry = z
+  .strictObject(
+    {
+      concurrency: z
+        .int("expected a whole number from 1 to 64")
+        .min(1, "expected a whole number from 1 to 64")
+        .max(64, "expected a whole number from 1 to 64")
+        .exactOptional()
+        .describe("How many requests may run at the same time."),
+      plainHttp: trueOrFalse
+        .exactOptional()
+        .describe("Talk plain HTTP to this registry. Credentials for it then travel unencrypted."),
+      insecure: trueOrFalse.exactOptional().describe("Talk HTTPS without checking the certificate."),
+      caFile: z
+        .string("expected the path of a PEM file")
+        .min(1, "expected the path of a PEM file")
+        .exactOptional()
+        .describe(
+          "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
+        ),
+      clientCert: pemFile
+        .exactOptional()
+        .describe("A PEM file with the client certificate that this registry demands."),
+      clientKey: pemFile.exactOptional().describe("The key of clientCert, a PEM file without a password."),
+      chunkSize: z
+        .union(
+          [
+            z.int().min(minChunk, chunkRange).max(maxChunk, chunkRange),
+            z.string().regex(byteSizePattern, chunkForm).transform(parsedBy(parseChunkSize)),
+          ],
+          chunkForm,
+        )
+        .exactOptional()
+        .describe(
+          "Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB.",
+        ),
+    },
+    "expected the settings of a registry, such as {plainHttp: true}",
+  )
+  .superRefine(({ clientCert, clientKey }, context) => {
+    if ((clientCert === undefined) === (clientKey === undefined)) return;
+    const [given, missing] =
+      clientKey === undefined ? ["clientCert", "clientKey"] : ["clientKey", "clientCert"];
+    context.addIssue({ code: "custom", path: [given], message: `${missing} is missing: they are a pair` });
+  });
 
 const Image = z.strictObject(
   {

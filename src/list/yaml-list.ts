@@ -83,8 +83,14 @@ function toParsedList(
 }
 
 function withFolder(settings: RegistrySettings, folder: string | undefined): RegistrySettings {
-  if (settings.caFile === undefined || folder === undefined) return settings;
-  return { ...settings, caFile: resolve(folder, settings.caFile) };
+  if (folder === undefined) return settings;
+  const { caFile, clientCert, clientKey } = settings;
+  return {
+    ...settings,
+    ...(caFile === undefined ? {} : { caFile: resolve(folder, caFile) }),
+    ...(clientCert === undefined ? {} : { clientCert: resolve(folder, clientCert) }),
+    ...(clientKey === undefined ? {} : { clientKey: resolve(folder, clientKey) }),
+  };
 }
 
 /** What to say of a list of another version, and nothing else of it: its keys need not be ours. */

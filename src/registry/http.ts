@@ -5,7 +5,7 @@ import { AppError } from "../errors.ts";
 import { type FailedAnswer, maxErrorBytes } from "./errors.ts";
 import { redirectTarget } from "./leads.ts";
 import type { AddressGuard } from "./net/guard.ts";
-import type { Proxy } from "./net/proxy.ts";
+import type { HttpProxy } from "./net/proxy.ts";
 import { metered, type Timeouts } from "./net/timeouts.ts";
 import type { Wires } from "./net/wires.ts";
 import { networkError } from "./network-errors.ts";
@@ -57,7 +57,7 @@ const requestIdHeaders = ["x-request-id", "x-amzn-requestid", "x-github-request-
 interface Means {
   readonly timeouts: Timeouts;
   /** The proxy that gets requests to this URL in absolute form. */
-  readonly forwardProxy: (url: URL) => Proxy | undefined;
+  readonly forwardProxy: (url: URL) => HttpProxy | undefined;
 }
 
 /** Small requests and answers, through undici. */
@@ -131,7 +131,7 @@ async function orAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined
   }
 }
 
-function headersOf(exchange: Exchange, forward: Proxy | undefined): Record<string, string> {
+function headersOf(exchange: Exchange, forward: HttpProxy | undefined): Record<string, string> {
   return {
     "user-agent": userAgent,
     // Never let a proxy or server compress: digests are over the raw bytes.

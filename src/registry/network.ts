@@ -6,7 +6,7 @@ import { Connector } from "./net/connector.ts";
 import { ProxyFailure } from "./net/failures.ts";
 import type { AddressGuard } from "./net/guard.ts";
 import { type Spoken, whatItSpeaks } from "./net/probe.ts";
-import type { Proxy, ProxyFor } from "./net/proxy.ts";
+import type { HttpProxy, ProxyFor } from "./net/proxy.ts";
 import { defaultTimeouts, type Timeouts } from "./net/timeouts.ts";
 import type { TrustOptions } from "./net/trust.ts";
 import { Wires } from "./net/wires.ts";
@@ -40,7 +40,7 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
   const dispatcher = makeAgent(connector, timeouts);
   const wires = new Wires(connector, timeouts);
   const { onRequest } = options;
-  const forwardProxy = (url: URL): Proxy | undefined => connector.forwardProxy(url);
+  const forwardProxy = (url: URL): HttpProxy | undefined => connector.forwardProxy(url);
   const told = (transport: Transport): Transport => {
     const judged = options.proxyFor === undefined ? transport : refusing(transport, forwardProxy);
     return onRequest === undefined ? judged : traced(judged, clock, onRequest);
@@ -60,7 +60,7 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
 const proxyStatuses: ReadonlySet<number> = new Set([403, 502, 503, 504]);
 
 /** The transport, failing for answers that are the proxy's own: they would look like the registry's otherwise. */
-function refusing(transport: Transport, forwardProxy: (url: URL) => Proxy | undefined): Transport {
+function refusing(transport: Transport, forwardProxy: (url: URL) => HttpProxy | undefined): Transport {
   return async (exchange) => {
     const answer = await transport(exchange);
     const { url, status } = answer;

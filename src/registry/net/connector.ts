@@ -13,7 +13,7 @@ import { connect as connectTls, type TLSSocket } from "node:tls";
 import { systemCode } from "../../errors.ts";
 import { CertificateFailure, ProxyFailure } from "./failures.ts";
 import type { AddressGuard } from "./guard.ts";
-import type { Proxy, ProxyFor } from "./proxy.ts";
+import type { HttpProxy, ProxyFor } from "./proxy.ts";
 import { Steps } from "./steps.ts";
 import type { Timeouts } from "./timeouts.ts";
 import { type TrustOptions, trustFor } from "./trust.ts";
@@ -49,7 +49,7 @@ export class Connector {
   }
 
   /** The proxy that a request to this URL is handed to in absolute form; https goes through a tunnel instead. */
-  forwardProxy(url: URL): Proxy | undefined {
+  forwardProxy(url: URL): HttpProxy | undefined {
     return url.protocol === "http:" ? this.#options.proxyFor?.(url) : undefined;
   }
 
@@ -105,7 +105,7 @@ export class Connector {
     return socket;
   }
 
-  async #reachProxy(proxy: Proxy, url: URL, steps: Steps, onread?: OnReadOpts): Promise<Socket> {
+  async #reachProxy(proxy: HttpProxy, url: URL, steps: Steps, onread?: OnReadOpts): Promise<Socket> {
     const target = `${url.hostname}:${portOf(url)}`;
     const { hostname, port } = proxy;
     try {

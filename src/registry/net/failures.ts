@@ -1,17 +1,21 @@
 /** Why a connection could not be made, as far as the system's own codes do not tell it. */
 import type { TLSSocket } from "node:tls";
-import type { Proxy } from "./proxy.ts";
+import type { HttpProxy } from "./proxy.ts";
 
 /** A proxy that cannot be reached, or that does not let us through. */
 export class ProxyFailure extends Error {
   override readonly name = "ProxyFailure";
-  readonly proxy: Proxy;
+  readonly proxy: HttpProxy;
   /** What the proxy answered; undefined: it could not be reached. */
   readonly status: number | undefined;
   /** The `host:port` behind it that was wanted. */
   readonly target: string;
 
-  constructor(proxy: Proxy, target: string, reason: { readonly status?: number; readonly cause?: unknown }) {
+  constructor(
+    proxy: HttpProxy,
+    target: string,
+    reason: { readonly status?: number; readonly cause?: unknown },
+  ) {
     super(`the proxy ${proxy.host} failed`, reason.cause === undefined ? undefined : { cause: reason.cause });
     this.proxy = proxy;
     this.target = target;

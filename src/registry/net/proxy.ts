@@ -7,7 +7,7 @@ import { AppError } from "../../errors.ts";
 import { isLoopbackHost } from "../host.ts";
 
 /** An HTTP proxy. */
-export interface Proxy {
+export interface HttpProxy {
   /** Name or address, without brackets. */
   readonly hostname: string;
   readonly port: number;
@@ -22,7 +22,7 @@ export interface Proxy {
 }
 
 /** The proxy for a URL; undefined: it is reached directly. */
-export type ProxyFor = (url: URL) => Proxy | undefined;
+export type ProxyFor = (url: URL) => HttpProxy | undefined;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 /** Says of a host name (lower case, no brackets) and a port whether they are reached directly. */
@@ -57,12 +57,12 @@ function find(env: Environment, ...names: readonly string[]): { name: string; va
 }
 
 /** How to read the proxy of a variable: one that another variable overrides need not be good. */
-function readProxy(env: Environment, ...names: readonly string[]): (() => Proxy) | undefined {
+function readProxy(env: Environment, ...names: readonly string[]): (() => HttpProxy) | undefined {
   const found = find(env, ...names);
   return found === undefined ? undefined : () => parseProxy(found.value, found.name);
 }
 
-function parseProxy(text: string, variable: string): Proxy {
+function parseProxy(text: string, variable: string): HttpProxy {
   const fail = (state: string): never => {
     throw new AppError("USAGE", `Cannot use the proxy of ${variable}: ${state}`, {
       hint: "write it like http://proxy.example:3128, or http://USER:PASSWORD@proxy.example:3128",

@@ -1,14 +1,14 @@
 /** CONNECT: a way through an HTTP proxy to a host behind it (RFC 9110 9.3.6). */
 import type { Socket } from "node:net";
 import { ProxyFailure } from "./failures.ts";
-import type { Proxy } from "./proxy.ts";
+import type { HttpProxy } from "./proxy.ts";
 import { coded, type Head, HeadReader } from "./wire-format.ts";
 
 /**
  * Asks the proxy at the other end of `socket` for a connection to `target` (`host:port`); after that the socket is
  * the connection to it. Throws ProxyFailure if the proxy refuses, and what the socket fails with.
  */
-export async function openTunnel(socket: Socket, proxy: Proxy, target: string): Promise<void> {
+export async function openTunnel(socket: Socket, proxy: HttpProxy, target: string): Promise<void> {
   const login = proxy.authorization === undefined ? "" : `proxy-authorization: ${proxy.authorization}\r\n`;
   socket.write(`CONNECT ${target} HTTP/1.1\r\nhost: ${target}\r\n${login}\r\n`);
   const { status } = await readHead(socket);
