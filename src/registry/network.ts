@@ -1,11 +1,12 @@
 /** The two ways to a registry: undici for small requests, connections of our own for blobs, over one connector. */
 import type { Clock } from "../content/retry.ts";
+import { systemCode } from "../errors.ts";
 import { blobTransport, discard, requestTransport, singleHeader, type Transport } from "./http.ts";
 import { makeAgent } from "./net/agent.ts";
 import { Connector } from "./net/connector.ts";
 import { ProxyFailure } from "./net/failures.ts";
 import type { AddressGuard } from "./net/guard.ts";
-import { type Spoken, whatItSpeaks } from "./net/probe.ts";
+import { lateAlert, type Spoken, whatItSpeaks } from "./net/probe.ts";
 import type { HttpProxy, ProxyFor } from "./net/proxy.ts";
 import { defaultTimeouts, type Timeouts } from "./net/timeouts.ts";
 import type { TrustOptions } from "./net/trust.ts";
@@ -41,7 +42,26 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
   const wires = new Wires(connector, timeouts);
   const { onRequest } = options;
   const forwardProxy = (url: URL): HttpProxy | undefined => connector.forwardProxy(url);
-  const told = (transport: Transport): Transport => {
+  const answered = new Set<string>();
+  /** An origin that never answers, and ends what it has accepted: it may have said why. */
+  const explained = (transport: Transport): Transport => {
+    return async (exchange) => {
+      const { url, signal, what } = exchange;
+      try {
+        const answer = await transport(exchange);
+        answered.add(url.origin);
+        return answer;
+      } catch (error) {
+        const broke = brokenCodes.has(systemCode(error) ?? "");
+        if (url.protocol !== "https:" || !broke || answered.has(url.origin) || signal?.aborted === true)
+          throw error;
+        const alert = await lateAlert(connector, url, timeouts.connectMs, signal);
+        throw alert === undefined ? error : networkError(what, url.host, alert);
+      }
+    };
+  };
+  const told = (plain: Transport): Transport => {
+    const transport = explained(plain);
     const judged = options.proxyFor === undefined ? transport : refusing(transport, forwardProxy);
     return onRequest === undefined ? judged : traced(judged, clock, onRequest);
   };
@@ -57,6 +77,7 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
   };
 }
 
+const brokenCodes: ReadonlySet<string> = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 const proxyStatuses: ReadonlySet<number> = new Set([403, 502, 503, 504]);
 
 /** The transport, failing for answers that are the proxy's own: they would look like the registry's otherwise. */

@@ -5,9 +5,16 @@
 import { blobFaults } from "./faults/blobs.ts";
 import { generalFaults } from "./faults/general.ts";
 import { manifestFaults } from "./faults/manifests.ts";
+import { networkFaults } from "./faults/network.ts";
 import { uploadFaults } from "./faults/uploads.ts";
 
-export const faults = { ...generalFaults, ...manifestFaults, ...blobFaults, ...uploadFaults } as const;
+export const faults = {
+  ...generalFaults,
+  ...manifestFaults,
+  ...blobFaults,
+  ...networkFaults,
+  ...uploadFaults,
+} as const;
 
 export type FaultName = keyof typeof faults;
 /** The options of a fault; an object of none for those that have none. */

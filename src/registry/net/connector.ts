@@ -9,14 +9,14 @@ import {
   type Socket,
   type TcpSocketConnectOpts,
 } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
 import { systemCode } from "../../errors.ts";
 import { CertificateFailure, ProxyFailure } from "./failures.ts";
 import type { AddressGuard } from "./guard.ts";
 import type { HttpProxy, ProxyFor } from "./proxy.ts";
 import { Steps } from "./steps.ts";
 import type { Timeouts } from "./timeouts.ts";
-import { type TrustOptions, trustFor } from "./trust.ts";
+import { type HostTrust, type TrustOptions, trustFor } from "./trust.ts";
 import { openTunnel } from "./tunnel.ts";
 import { coded } from "./wire-format.ts";
 
@@ -38,6 +38,7 @@ export interface OpenUse {
  * second is less than a round trip over a satellite. Milliseconds.
  */
 const addressAttemptMs = 1000;
+const tries = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: addressAttemptMs } as const;
 
 /** Makes connections for the client of one registry. */
 export class Connector {
@@ -61,10 +62,13 @@ export class Connector {
   /** Connects, with TLS for https. Throws what the socket throws, ProxyFailure or CertificateFailure. */
   async open(url: URL, use: OpenUse = {}): Promise<Socket> {
     return await this.#within(use.signal, async (steps) => {
-      const onread = this.lends(url) ? use.onread : undefined;
-      const socket = await this.#reach(url, steps, onread);
-      if (url.protocol !== "https:") return socket;
-      return await this.#secure(socket, url, steps, this.#options.guard.isOwn(url.host));
+      if (url.protocol !== "https:")
+        return await this.#reach(url, steps, this.lends(url) ? use.onread : undefined);
+      const trust = await trustFor(
+        this.#options.trust,
+        this.#options.guard.isOwn(url.host) ? undefined : url.host,
+      );
+      return await this.#secure(url, steps, trust);
     });
   }
 
@@ -92,27 +96,25 @@ export class Connector {
     }
   }
 
+  /** Connects to the host of a URL, or makes a tunnel to it, or connects to the proxy that takes its requests. */
   async #reach(url: URL, steps: Steps, onread?: OnReadOpts): Promise<Socket> {
-    const { guard, proxyFor } = this.#options;
-    const host = bare(url.hostname);
-    const port = portOf(url);
-    // Names are judged by the guard's lookup; literals are never looked up.
-    if (!guard.allows(url.host)) throw coded("MIRROR_REFUSED_ADDRESS", `${url.host} is a local address`);
-    const proxy = proxyFor?.(url);
+    const proxy = this.#proxyOf(url);
     if (proxy !== undefined) return await this.#reachProxy(proxy, url, steps, onread);
-    const socket = await this.#tcp({ host, port, lookup: guard.lookup }, steps, onread);
-    if (guard.isOwn(url.host) && socket.remoteAddress !== undefined) guard.learn(socket.remoteAddress);
-    return socket;
+    return await this.#arrived(
+      url,
+      connectTcp({ ...this.#address(url), ...(onread === undefined ? {} : { onread }) }),
+      steps,
+    );
   }
 
   async #reachProxy(proxy: HttpProxy, url: URL, steps: Steps, onread?: OnReadOpts): Promise<Socket> {
     const target = `${url.hostname}:${portOf(url)}`;
-    const { hostname, port } = proxy;
+    const { hostname: host, port } = proxy;
     try {
-      const socket = await this.#tcp({ host: hostname, port }, steps, onread);
-      const hop = proxy.secure
-        ? await this.#secure(socket, new URL(`https://${proxy.host}`), steps, false)
-        : socket;
+      const socket = connectTcp({ host, port, ...tries, ...(onread === undefined ? {} : { onread }) });
+      socket.setNoDelay(true);
+      await steps.reached(socket, "connect");
+      const hop = proxy.secure ? await this.#secureProxy(proxy, socket, steps) : socket;
       if (url.protocol === "https:") await openTunnel(hop, proxy, target);
       return hop;
     } catch (error) {
@@ -122,41 +124,66 @@ export class Connector {
     }
   }
 
-  async #tcp(to: TcpSocketConnectOpts, steps: Steps, onread?: OnReadOpts): Promise<Socket> {
-    const socket = connectTcp({
-      ...to,
-      autoSelectFamily: true,
-      autoSelectFamilyAttemptTimeout: addressAttemptMs,
-      ...(onread === undefined ? {} : { onread }),
-    });
-    socket.setNoDelay(true);
-    await steps.reached(socket, "connect");
-    return socket;
+  async #secure(url: URL, steps: Steps, trust: HostTrust): Promise<TLSSocket> {
+    const tunnel = this.#proxyOf(url) === undefined ? undefined : await this.#reach(url, steps);
+    const options = tlsOptions(bare(url.hostname), trust);
+    const socket = connectTls(
+      tunnel === undefined ? { ...this.#address(url), ...options } : { socket: tunnel, ...options },
+    );
+    if (tunnel === undefined) await this.#arrived(url, socket, steps);
+    return await shakeHands(socket, steps, trust);
   }
 
-  async #secure(under: Socket, url: URL, steps: Steps, own: boolean): Promise<TLSSocket> {
-    const host = bare(url.hostname);
-    steps.late = coded("MIRROR_HANDSHAKE_TIMEOUT", "the TLS handshake timed out");
-    const trust = await trustFor(this.#options.trust, own ? undefined : url.host);
-    const socket = connectTls({
-      socket: under,
-      host,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ALPNProtocols: ["http/1.1"],
-      secureContext: trust.context,
-      // The certificate is judged right below: Node would throw it away together with the socket, and a message
-      // has to say what is wrong with it.
-      rejectUnauthorized: false,
-    });
-    try {
-      await steps.reached(socket, "secureConnect");
-    } catch (error) {
-      if (steps.failure !== undefined || systemCode(error) !== "ECONNRESET") throw error;
-      throw coded("MIRROR_CLOSED_IN_HANDSHAKE", "the connection was closed during the TLS handshake");
-    }
-    if (trust.checked && !socket.authorized) throw new CertificateFailure(socket);
+  async #secureProxy(proxy: HttpProxy, socket: Socket, steps: Steps): Promise<TLSSocket> {
+    const trust = await trustFor(this.#options.trust, proxy.host);
+    return await shakeHands(connectTls({ socket, ...tlsOptions(proxy.hostname, trust) }), steps, trust);
+  }
+
+  /** The proxy for a URL. Throws for an address where this registry may not lead. */
+  #proxyOf(url: URL): HttpProxy | undefined {
+    const { guard, proxyFor } = this.#options;
+    // Names are judged by the guard's lookup; literals are never looked up.
+    if (!guard.allows(url.host)) throw coded("MIRROR_REFUSED_ADDRESS", `${url.host} is a local address`);
+    return proxyFor?.(url);
+  }
+
+  #address(url: URL): TcpSocketConnectOpts {
+    return { host: bare(url.hostname), port: portOf(url), lookup: this.#options.guard.lookup, ...tries };
+  }
+
+  /** Waits until a socket is connected to the host of a URL itself. */
+  async #arrived<S extends Socket>(url: URL, socket: S, steps: Steps): Promise<S> {
+    const { guard } = this.#options;
+    socket.setNoDelay(true);
+    await steps.reached(socket, "connect");
+    if (guard.isOwn(url.host) && socket.remoteAddress !== undefined) guard.learn(socket.remoteAddress);
     return socket;
   }
+}
+
+function tlsOptions(host: string, trust: HostTrust): ConnectionOptions {
+  return {
+    host,
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ALPNProtocols: ["http/1.1"],
+    secureContext: trust.context,
+    // The certificate is judged by shakeHands: Node would throw it away together with the socket, and a message has
+    // to say what is wrong with it.
+    rejectUnauthorized: false,
+  };
+}
+
+/** Waits for the handshake and judges the certificate. Nothing has been sent before that. */
+async function shakeHands(socket: TLSSocket, steps: Steps, trust: HostTrust): Promise<TLSSocket> {
+  steps.late = coded("MIRROR_HANDSHAKE_TIMEOUT", "the TLS handshake timed out");
+  try {
+    await steps.reached(socket, "secureConnect");
+  } catch (error) {
+    if (steps.failure !== undefined || systemCode(error) !== "ECONNRESET") throw error;
+    throw coded("MIRROR_CLOSED_IN_HANDSHAKE", "the connection was closed during the TLS handshake");
+  }
+  if (trust.checked && !socket.authorized) throw new CertificateFailure(socket);
+  return socket;
 }
 
 function portOf(url: URL): number {

@@ -31,6 +31,8 @@ export async function whatItSpeaks(
     write: (chunk: Uint8Array, _encoding, done) => void socket.write(chunk, () => done()),
   });
   socket.once("data", (chunk: Buffer) => resolve(judge(chunk)));
+  // A tunnel through a proxy was paused when it stood.
+  socket.resume();
   socket.once("close", () => resolve({ kind: "closed" }));
   socket.on("end", () => resolve({ kind: "closed" }));
   socket.on("error", (error) => resolve({ kind: systemCode(error) === "ECONNRESET" ? "closed" : "unknown" }));
@@ -59,4 +61,35 @@ function judge(bytes: Buffer): Spoken {
   // Some answer what they take for HTTP/0.9 with a page and no head.
   if (/^(?:HTTP\/|\s*<)/i.test(text)) return { kind: "http" };
   return { kind: "other", banner: text.split(/[\r\n]/)[0] ?? "" };
+}
+
+/**
+ * Why a server ends every connection before it answers: with TLS 1.3 the alert for a client certificate that is missing
+ * comes after the handshake, and gets lost behind the end of the stream for whoever reads. Undefined if it gives none.
+ */
+export async function lateAlert(
+  connector: Connector,
+  origin: URL,
+  waitMs: number,
+  signal?: AbortSignal,
+): Promise<Error | undefined> {
+  try {
+    const socket = await connector.open(origin, { signal });
+    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+    // Nothing is read on purpose: the error is what is waited for.
+    socket.once("error", resolve).once("close", () => resolve(undefined));
+    const timer = setTimeout(() => resolve(undefined), waitMs);
+    const give = (): void => resolve(undefined);
+    signal?.addEventListener("abort", give, { once: true });
+    try {
+      const error = await promise;
+      return systemCode(error)?.includes("_ALERT_") === true ? error : undefined;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", give);
+      socket.destroy();
+    }
+  } catch (error) {
+    return error instanceof Error && systemCode(error)?.includes("_ALERT_") === true ? error : undefined;
+  }
 }

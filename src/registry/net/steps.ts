@@ -43,6 +43,8 @@ export class Steps {
     if (this.#failure !== undefined) this.fail(this.#failure);
     try {
       await promise;
+      // An alert may come with the end of the handshake, and fail the socket before anybody else listens to it.
+      if (socket.errored !== null) throw socket.errored;
     } finally {
       socket.off(event, resolve).off("close", close);
     }
