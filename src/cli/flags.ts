@@ -50,6 +50,12 @@ export const registryFlags = {
     summary: "PEM file of a CA to trust besides the system's (repeatable) [env: MIRROR_CA_FILE]",
     helpValue: "FILE",
   }),
+  "certs-dir": Flags.string({
+    ...several("MIRROR_CERTS_DIR"),
+    summary:
+      "folder with certificates in HOST[:PORT]/, besides /etc/docker/certs.d (repeatable) [env: MIRROR_CERTS_DIR]",
+    helpValue: "DIR",
+  }),
   "plain-http": Flags.string({
     ...several("MIRROR_PLAIN_HTTP"),
     summary:

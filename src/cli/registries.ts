@@ -1,12 +1,11 @@
 /** The registries of a run: one client each, made from flags, the list, and Docker's own configuration. */
-import { readFile } from "node:fs/promises";
 import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
 import type { FindCredential } from "../content/credential.ts";
 import { FallbackSource, Place } from "../content/fallback-source.ts";
 import { Credentials } from "../credentials/credentials.ts";
 import { credentialOwner } from "../credentials/environment.ts";
-import { AppError, systemCode } from "../errors.ts";
+import { AppError } from "../errors.ts";
 import type { MirrorEndpoint, RegistrySettings } from "../list/image-list.ts";
 import { RegistryClient } from "../registry/client.ts";
 import { isListedInsecure } from "../registry/docker-daemon.ts";
@@ -15,11 +14,10 @@ import type { RequestTrace } from "../registry/trace.ts";
 import type { Emit } from "../sync/events.ts";
 import { formatTrace, isDebug } from "./debug.ts";
 import { parseRegistryTarget } from "./requests.ts";
+import { Trust, type TrustFlags } from "./trust.ts";
 
-export interface RegistryFlags {
-  readonly "ca-file"?: readonly string[] | undefined;
+export interface RegistryFlags extends TrustFlags {
   readonly "plain-http"?: readonly string[] | undefined;
-  readonly insecure?: readonly string[] | undefined;
   readonly concurrency?: number | undefined;
   readonly "wait-for-rate-limit"?: boolean | undefined;
   readonly patience?: number | undefined;
@@ -35,6 +33,7 @@ export class Registries implements AsyncDisposable {
   readonly #flags: RegistryFlags;
   readonly #settings: ReadonlyMap<string, RegistrySettings>;
   readonly #emit: Emit;
+  readonly #trust: Trust;
   readonly #clients = new Map<string, RegistryClient>();
   /** What the run has learned of mirrors, by host. */
   readonly #places = new Map<string, Place>();
@@ -46,6 +45,7 @@ export class Registries implements AsyncDisposable {
     this.#settings = settings;
     this.#emit = emit;
     this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile });
+    this.#trust = new Trust(flags, settings, process.env);
   }
 
   /**
@@ -118,11 +118,10 @@ export class Registries implements AsyncDisposable {
   async #make(host: string): Promise<RegistryClient> {
     const settings = this.#settings.get(host) ?? {};
     const flags = this.#flags;
-    const files = [...(flags["ca-file"] ?? []), ...(settings.caFile === undefined ? [] : [settings.caFile])];
     return new RegistryClient(host, {
-      ca: await Promise.all(files.map(readCertificates)),
+      ...(await this.#trust.of(host)),
+      proxyFor: this.#trust.proxyFor,
       plainHttp: flags["plain-http"]?.includes(host) === true || settings.plainHttp === true,
-      insecure: flags.insecure?.includes(host) === true || settings.insecure === true,
       listedInsecure: await isListedInsecure(host),
       credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
@@ -152,21 +151,4 @@ export class Registries implements AsyncDisposable {
     }
     return this.#credentials.finder(host, { login, isOwner: host === this.#owner });
   }
-}
-
-async function readCertificates(path: string): Promise<string> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    const state = systemCode(error) === "ENOENT" ? "there is no such file" : "it cannot be opened";
-    throw new AppError("TLS", `Cannot read the CA file ${path}: ${state}`, {
-      hint: "check the path of --ca-file, or of caFile in the list",
-      cause: error,
-    });
-  }
-  if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
-  throw new AppError("TLS", `Cannot read the CA file ${path}: there is no certificate in it`, {
-    hint: "give a PEM file (-----BEGIN CERTIFICATE-----)",
-  });
 }

@@ -37,6 +37,9 @@ export interface RegistrySettings {
   readonly insecure?: boolean;
   /** A PEM file with further certificate authorities. Absolute if the list's folder was known. */
   readonly caFile?: string;
+  /** PEM files with a client certificate and its key: both or neither. Absolute as `caFile` is. */
+  readonly clientCert?: string;
+  readonly clientKey?: string;
   /** Size of one chunk of an upload, in bytes. */
   readonly chunkSize?: number;
   /** Asked for its images first, in this order. */
@@ -75,7 +78,16 @@ export interface ParsedList {
   readonly registries: readonly RegistryEntry[];
 }
 
-const settingKeys = ["concurrency", "plainHttp", "insecure", "caFile", "chunkSize", "mirrors"] as const;
+const settingKeys = [
+  "concurrency",
+  "plainHttp",
+  "insecure",
+  "caFile",
+  "clientCert",
+  "clientKey",
+  "chunkSize",
+  "mirrors",
+] as const;
 
 /**
  * Puts lists together. What is asked for twice in the same words is asked for once, at its first place. Settings

@@ -57,6 +57,8 @@ const platforms = z.array(
   "expected a list such as [linux/amd64, linux/arm64]",
 );
 
+const pemFile = z.string("expected the path of a PEM file").min(1, "expected the path of a PEM file");
+
 const Registry = z
   .strictObject(
     {
@@ -77,6 +79,10 @@ const Registry = z
         .describe(
           "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
         ),
+      clientCert: pemFile
+        .exactOptional()
+        .describe("A PEM file with the client certificate that this registry demands."),
+      clientKey: pemFile.exactOptional().describe("The key of clientCert, a PEM file without a password."),
       chunkSize: z
         .union(
           [
@@ -103,7 +109,13 @@ const Registry = z
     },
     "expected the settings of a registry, such as {plainHttp: true}",
   )
-  .superRefine(checkLogin);
+  .superRefine(checkLogin)
+  .superRefine(({ clientCert, clientKey }, context) => {
+    if ((clientCert === undefined) === (clientKey === undefined)) return;
+    const [given, missing] =
+      clientKey === undefined ? ["clientCert", "clientKey"] : ["clientKey", "clientCert"];
+    context.addIssue({ code: "custom", path: [given], message: `${missing} is missing: they are a pair` });
+  });
 
 const Image = z.strictObject(
   {

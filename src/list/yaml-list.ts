@@ -89,10 +89,12 @@ function toParsedList(
 
 function withFolder(settings: RegistrySettings, folder: string | undefined): RegistrySettings {
   if (folder === undefined) return settings;
-  const { caFile, login } = settings;
+  const { caFile, clientCert, clientKey, login } = settings;
   return {
     ...settings,
     ...(caFile === undefined ? {} : { caFile: resolve(folder, caFile) }),
+    ...(clientCert === undefined ? {} : { clientCert: resolve(folder, clientCert) }),
+    ...(clientKey === undefined ? {} : { clientKey: resolve(folder, clientKey) }),
     ...(login?.passwordFile === undefined
       ? {}
       : { login: { ...login, passwordFile: resolve(folder, login.passwordFile) } }),

@@ -7,12 +7,12 @@ import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retr
 import { AppError, isAppError, systemCode } from "../errors.ts";
 import { Authenticator } from "./auth.ts";
 import { Budget } from "./budget.ts";
-import { answerError, looksLikePlainHttp, RegistryError } from "./errors.ts";
+import { answerError, RegistryError } from "./errors.ts";
 import { connectHost } from "./host.ts";
 import { type Answer, discard, failedAnswer, isContent, readText, sendFollowing } from "./http.ts";
-import { speaksPlainHttp } from "./net/agent.ts";
 import { AddressGuard } from "./net/guard.ts";
 import { makeNetwork, type Network } from "./network.ts";
+import { looksLikePlainHttp } from "./network-errors.ts";
 import { Pace } from "./pace.ts";
 import { parseRateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
@@ -53,7 +53,7 @@ export class RegistryClient {
     this.pace = new Pace(options.concurrency ?? defaultConcurrency, this.clock);
     this.manners = new UploadManners(registry, options.chunkBytes);
     this.guard = new AddressGuard(connectHost(registry));
-    this.#network = makeNetwork(options, this.clock);
+    this.#network = makeNetwork(options, this.clock, this.guard);
     const { credential } = options;
     this.#auth = new Authenticator({
       transport: (exchange) => this.#network.small(exchange),
@@ -203,7 +203,7 @@ export class RegistryClient {
 
   async #connect(signal?: AbortSignal): Promise<URL> {
     return await findOrigin(this.registry, this.#options, {
-      speaksPlainHttp: async (origin) => await speaksPlainHttp(origin, signal),
+      speaks: async (origin) => await this.#network.speaks(origin, signal),
       ping: async (origin) => {
         this.#secure = origin.protocol === "https:";
         await this.#ping(origin, signal);
@@ -211,7 +211,7 @@ export class RegistryClient {
       distrust: () => {
         this.#distrusted = true;
         const before = this.#network;
-        this.#network = makeNetwork({ ...this.#options, insecure: true }, this.clock);
+        this.#network = makeNetwork({ ...this.#options, insecure: true }, this.clock, this.guard);
         before.close().catch(() => undefined);
       },
       warn: (message) => this.warn(message),

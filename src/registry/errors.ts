@@ -1,5 +1,5 @@
 /** A registry's answer, or the lack of one, as an error that a person can act on. No secret ever gets in. */
-import { AppError, type ErrorCode, systemCode } from "../errors.ts";
+import { AppError, type ErrorCode } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { formatRateLimit, parseRetryAfter, type RateLimit } from "./rate-limit.ts";
 
@@ -178,73 +178,6 @@ export function answerError(what: string, answer: FailedAnswer, credential?: str
     default:
       return make("REGISTRY", "", answer.status >= 500 ? `look at the log of ${host}` : undefined);
   }
-}
-
-const networkReasons: Readonly<Record<string, { text: string; hint: string }>> = {
-  ENOTFOUND: { text: "there is no such host", hint: "check the name for a typing error, and your DNS" },
-  EAI_AGAIN: { text: "the name cannot be looked up", hint: "check your DNS and network" },
-  ECONNREFUSED: {
-    text: "the connection was refused",
-    hint: "check the port, and that the registry is running",
-  },
-  EHOSTUNREACH: { text: "the host cannot be reached", hint: "check the network and the address" },
-  ENETUNREACH: { text: "the network cannot be reached", hint: "check the network and the address" },
-  ETIMEDOUT: { text: "the connection timed out", hint: "check the network, the address and firewalls" },
-  UND_ERR_CONNECT_TIMEOUT: {
-    text: "the connection timed out",
-    hint: "check the network, the address and firewalls",
-  },
-  UND_ERR_HEADERS_TIMEOUT: {
-    text: "the registry did not answer in time",
-    hint: "try again, or look at the registry's log",
-  },
-  UND_ERR_BODY_TIMEOUT: { text: "no data came for too long", hint: "check the network, and try again" },
-  ECONNRESET: { text: "the connection broke", hint: "check the network, and try again" },
-  EPIPE: { text: "the connection broke", hint: "check the network, and try again" },
-  UND_ERR_SOCKET: { text: "the connection broke", hint: "check the network, and try again" },
-};
-
-const certificateCodes =
-  /^(?:CERT_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH)/;
-const handshakeCodes = /^(?:ERR_SSL_|EPROTO$)/;
-
-/** True for a failed handshake that a plain-HTTP port would cause (and other things may). */
-export function looksLikePlainHttp(error: unknown): boolean {
-  const code = systemCode(error) ?? "";
-  if (/^(?:ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG|EPROTO)$/.test(code)) return true;
-  return code === "ECONNRESET" && error instanceof Error && /before secure TLS/.test(error.message);
-}
-
-/** The error for a request that got no answer, or whose body broke off. Abort reasons pass through. */
-export function networkError(what: string, host: string, cause: unknown): AppError {
-  if (cause instanceof AppError) return cause;
-  if (cause instanceof Error && cause.name === "AbortError") {
-    return new AppError("INTERRUPTED", `Cannot ${what}: interrupted`, { cause });
-  }
-  const code = systemCode(cause) ?? "";
-  if (certificateCodes.test(code)) {
-    return new AppError("TLS", `Cannot ${what}: the certificate of ${host} is not trusted (${code})`, {
-      hint: "give the CA that signed it with --ca-file FILE",
-      cause,
-      details: { host, code },
-    });
-  }
-  if (handshakeCodes.test(code)) {
-    return new AppError("TLS", `Cannot ${what}: ${host} does not speak TLS (${code})`, {
-      hint: `if it is a plain-HTTP registry that you trust, pass --plain-http ${host}`,
-      cause,
-      details: { host, code },
-    });
-  }
-  const known = networkReasons[code];
-  const text = known?.text ?? (cause instanceof Error ? printable(cause.message) : "the connection failed");
-  // Storage behind a redirect has another host; the registry's own is in `what` already.
-  const where = what.toLowerCase().includes(host) ? "" : `${host}: `;
-  return new AppError("NETWORK", `Cannot ${what}: ${where}${text}`, {
-    hint: known?.hint,
-    cause,
-    details: { host, ...(code === "" ? {} : { code }) },
-  });
 }
 
 /** Text from a server on one line, without control characters and not longer than a person reads. */

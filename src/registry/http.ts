@@ -1,11 +1,14 @@
 /** One HTTP exchange: raw bytes, bounded error bodies, and redirects that carry no credential elsewhere. */
-import { type Dispatcher, request } from "undici";
+import type { Dispatcher } from "undici";
 import type { ByteStream } from "../content/content.ts";
 import { AppError } from "../errors.ts";
-import { type FailedAnswer, maxErrorBytes, networkError } from "./errors.ts";
+import { type FailedAnswer, maxErrorBytes } from "./errors.ts";
 import { redirectTarget } from "./leads.ts";
 import type { AddressGuard } from "./net/guard.ts";
+import type { HttpProxy } from "./net/proxy.ts";
+import { metered, type Timeouts } from "./net/timeouts.ts";
 import type { Wires } from "./net/wires.ts";
+import { networkError } from "./network-errors.ts";
 import { parseRateLimit } from "./rate-limit.ts";
 
 /** The answer to a request. The body must be read or given up, or its connection stays busy. */
@@ -38,40 +41,53 @@ export interface Exchange {
   readonly authorization?: string | undefined;
   readonly body?: string | Uint8Array | ContentBody | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds until the answer must begin; one minute if left out. */
+  /** Milliseconds until the answer must begin; that of {@link Timeouts} if left out. */
   readonly headersTimeoutMs?: number;
   /** What is being done, for messages: `read the tag 1.0 of app`. */
   readonly what: string;
 }
 
-const defaultHeadersTimeoutMs = 60_000;
 const maxRedirects = 10;
 const maxDrainBytes = 16 * 1024;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const userAgent = "oci-mirror";
 const requestIdHeaders = ["x-request-id", "x-amzn-requestid", "x-github-request-id", "docker-upload-uuid"];
 
+/** How a transport gets its requests out. */
+interface Means {
+  readonly timeouts: Timeouts;
+  /** The proxy that gets requests to this URL in absolute form. */
+  readonly forwardProxy: (url: URL) => HttpProxy | undefined;
+}
+
 /** Small requests and answers, through undici. */
-export function requestTransport(dispatcher: Dispatcher): Transport {
+export function requestTransport(means: Means & { readonly dispatcher: Dispatcher }): Transport {
+  const { dispatcher, timeouts } = means;
   return async (exchange) => {
     if (isContent(exchange.body)) throw new AppError("INTERNAL", "content goes over a wire");
+    const { url } = exchange;
+    const forward = means.forwardProxy(url);
+    const path = `${url.pathname}${url.search}`;
     try {
-      const pending = request(exchange.url, {
-        dispatcher,
+      const pending = dispatcher.request({
+        origin: url.origin,
+        path: forward === undefined ? path : `${url.origin}${path}`,
         method: exchange.method,
-        headers: headersOf(exchange),
+        headers: headersOf(exchange, forward),
         body: exchange.body ?? null,
         signal: exchange.signal ?? null,
         // undici closes the connection after every HEAD otherwise, and HEAD is what we ask most.
         reset: false,
-        headersTimeout: exchange.headersTimeoutMs ?? defaultHeadersTimeoutMs,
+        headersTimeout: exchange.headersTimeoutMs ?? timeouts.headersMs,
       });
-      const response = await orAborted(pending, exchange.signal);
+      const { statusCode, headers, body } = await orAborted(pending, exchange.signal);
+      // A body that nobody reads is destroyed, and there is nobody to tell.
+      body.on("error", () => undefined);
       return {
-        status: response.statusCode,
-        headers: response.headers,
-        body: response.body,
-        url: exchange.url,
+        status: statusCode,
+        headers,
+        body: { [Symbol.asyncIterator]: () => metered(body, timeouts), destroy: () => body.destroy() },
+        url,
       };
     } catch (error) {
       throw failure(exchange, error);
@@ -80,15 +96,17 @@ export function requestTransport(dispatcher: Dispatcher): Transport {
 }
 
 /** Blobs in either direction, over connections of our own that use their buffers again (wire.ts says why). */
-export function blobTransport(wires: Wires): Transport {
+export function blobTransport(means: Means & { readonly wires: Wires }): Transport {
   return async (exchange) => {
-    const { url, method, body, headersTimeoutMs = defaultHeadersTimeoutMs } = exchange;
+    const { url, method, body, headersTimeoutMs = means.timeouts.headersMs } = exchange;
+    const forward = means.forwardProxy(url);
+    const target = forward === undefined ? undefined : `${url.origin}${url.pathname}${url.search}`;
     const sent = isContent(body) ? body : undefined;
     const length: Record<string, string> = sent === undefined ? {} : { "content-length": `${sent.length}` };
     try {
-      const headers = { ...headersOf(exchange), ...length };
-      const pending = wires.send(
-        { method, url, headers, body: sent?.content, headersTimeoutMs },
+      const headers = { ...headersOf(exchange, forward), ...length };
+      const pending = means.wires.send(
+        { method, url, target, headers, body: sent?.content, headersTimeoutMs },
         exchange.signal,
       );
       const answer = await orAborted(pending, exchange.signal);
@@ -113,13 +131,14 @@ async function orAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined
   }
 }
 
-function headersOf(exchange: Exchange): Record<string, string> {
+function headersOf(exchange: Exchange, forward: HttpProxy | undefined): Record<string, string> {
   return {
     "user-agent": userAgent,
     // Never let a proxy or server compress: digests are over the raw bytes.
     "accept-encoding": "identity",
     ...exchange.headers,
     ...(exchange.authorization === undefined ? {} : { authorization: exchange.authorization }),
+    ...(forward?.authorization === undefined ? {} : { "proxy-authorization": forward.authorization }),
   };
 }
 
@@ -159,10 +178,7 @@ export async function sendFollowing(
 
 /** Gives up the rest of an answer, and with it the connection, if there is a rest. */
 export function discard(answer: Answer): void {
-  const body = answer.body;
-  // Destroying it is what fails it; nobody reads it any more.
-  if ("on" in body && typeof body.on === "function") body.on("error", () => undefined);
-  body.destroy();
+  answer.body.destroy();
 }
 
 /** Reads a small body away, so that its connection can serve the next request; gives up a large one. */

@@ -3,9 +3,11 @@
  * configuration says that it may be). Decided once for a registry, before any credential is sent.
  */
 import { AppError, isAppError } from "../errors.ts";
-import { answerError } from "./errors.ts";
+import { answerError, printable } from "./errors.ts";
 import { connectHost, isLoopbackHost, isPrivateAddress } from "./host.ts";
 import { type Answer, drain, failedAnswer, readText, singleHeader } from "./http.ts";
+import type { Spoken } from "./net/probe.ts";
+import { looksLikePlainHttp } from "./network-errors.ts";
 
 /** What a registry may be spoken to in. */
 export interface SchemeRules {
@@ -17,8 +19,8 @@ export interface SchemeRules {
 
 /** What it takes to find out. */
 export interface SchemeProbe {
-  /** True if the port answers a TLS handshake in plain text. */
-  readonly speaksPlainHttp: (origin: URL) => Promise<boolean>;
+  /** What the port answers a TLS handshake with. */
+  readonly speaks: (origin: URL) => Promise<Spoken>;
   /** Asks `GET /v2/`; throws what keeps the registry from being used. */
   readonly ping: (origin: URL) => Promise<void>;
   /** Certificates are not checked from now on. */
@@ -36,20 +38,57 @@ export async function findOrigin(registry: string, rules: SchemeRules, probe: Sc
   }
   const secure = new URL(`https://${host}`);
   const mayBePlain = isLoopbackHost(host) || isPrivateAddress(host) || rules.listedInsecure === true;
-  if (mayBePlain && (await probe.speaksPlainHttp(secure))) {
-    await probe.ping(plain);
-    probe.warn(`${registry} speaks plain HTTP: nothing that goes there is encrypted`);
-    return plain;
+  if (mayBePlain) {
+    const spoken = await probe.speaks(secure);
+    const error = spoken.kind === "other" ? foreign(registry, spoken) : undefined;
+    if (error !== undefined) throw error;
+    if (spoken.kind === "http" || spoken.kind === "closed") {
+      // Some close the connection on what is no HTTP, without a word.
+      await probe.ping(plain).catch((error: unknown) => {
+        throw spoken.kind === "closed" && isAppError(error, "NETWORK") ? foreign(registry, spoken) : error;
+      });
+      probe.warn(`${registry} speaks plain HTTP: nothing that goes there is encrypted`);
+      return plain;
+    }
   }
   try {
     await probe.ping(secure);
   } catch (error) {
+    if (looksLikePlainHttp(error)) throw foreign(registry, await probe.speaks(secure)) ?? error;
     if (rules.listedInsecure !== true || !isAppError(error, "TLS")) throw error;
     probe.distrust();
     await probe.ping(secure);
     probe.warn(`the certificate of ${registry} is not trusted, and used since Docker's daemon.json says so`);
   }
   return secure;
+}
+
+/** The error for a port that does not speak TLS; undefined if that is not what is wrong with it. */
+function foreign(registry: string, spoken: Spoken): AppError | undefined {
+  const allow = `if it is a plain-HTTP registry that you trust, pass --plain-http ${registry}`;
+  const details = { host: registry };
+  switch (spoken.kind) {
+    case "http":
+      return new AppError("TLS", `Cannot connect to ${registry}: it speaks plain HTTP, not TLS`, {
+        hint: allow,
+        details,
+      });
+    case "other": {
+      const says = JSON.stringify(printable(spoken.banner));
+      return new AppError(
+        "NETWORK",
+        `Cannot connect to ${registry}: it speaks neither TLS nor HTTP (it says ${says})`,
+        { hint: "check the port", details },
+      );
+    }
+    case "closed":
+      return new AppError("NETWORK", `Cannot connect to ${registry}: it closes every connection at once`, {
+        hint: `check the port; ${allow}`,
+        details,
+      });
+    default:
+      return undefined;
+  }
 }
 
 /**

@@ -1,11 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import {
-  answerError,
-  describeUrl,
-  networkError,
-  parseProblems,
-  printable,
-} from "../../src/registry/errors.ts";
+import { answerError, describeUrl, parseProblems, printable } from "../../src/registry/errors.ts";
+import { networkError } from "../../src/registry/network-errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { blobSource, connectTo, everythingSaid, failureOf, type Watched } from "./support.ts";

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { discard } from "../../src/registry/http.ts";
+import { AddressGuard } from "../../src/registry/net/guard.ts";
+import { makeNetwork } from "../../src/registry/network.ts";
 import { type RegistryOptions, startRegistry } from "../registry/registry.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { forward, refusedHost, startRawServer } from "./raw-server.ts";
-import { connectTo, everythingSaid, failureOf } from "./support.ts";
+import { collect, connectTo, descriptorOf, everythingSaid, FakeClock, failureOf } from "./support.ts";
 
 let certificates: Certificates;
 let other: Certificates;
@@ -182,6 +185,46 @@ describe("what is no registry", () => {
     expect(error.code).toBe("REGISTRY");
     expect(error.message).toContain("404");
     expect(error.message).toContain("does not look like a registry");
+  });
+});
+
+describe("an address", () => {
+  test("of localhost is found", async () => {
+    await using registry = await startRegistry();
+    await using watched = connectTo(`localhost:${new URL(registry.url).port}`);
+    expect((await watched.client.connect()).hostname).toBe("localhost");
+  });
+
+  test.each([
+    ["127.0.0.1", ["::1", "127.0.0.1"]],
+    ["::1", ["127.0.0.1", "::1"]],
+  ])("that nobody listens at is followed by the next one of its name: %s of %j", async (address, all) => {
+    await using registry = await startRegistry({ address });
+    const addresses = all.map((one) => ({ address: one, family: one.includes(":") ? 6 : 4 }));
+    const guard = new AddressGuard("dual.localhost", (_name, _options, callback) =>
+      callback(null, addresses),
+    );
+    const network = makeNetwork({}, new FakeClock(), guard);
+    const url = new URL(`http://dual.localhost:${new URL(registry.url).port}/v2/`);
+    try {
+      for (const transport of [network.small, network.large]) {
+        const answer = await transport({ method: "GET", url, what: "ping" });
+        expect(answer.status).toBe(200);
+        discard(answer);
+      }
+    } finally {
+      await network.close();
+    }
+  });
+
+  test.each([false, true])("of IPv6 stands in brackets, over TLS: %s", async (secure) => {
+    await using registry = await startRegistry({ address: "::1", ...(secure ? { tls: tls() } : {}) });
+    await using watched = connectTo(registry, { ca: [certificates.ca.cert] });
+    expect(registry.host).toMatch(/^\[::1\]:/);
+    expect((await watched.client.connect()).protocol).toBe(secure ? "https:" : "http:");
+    const bytes = Buffer.from("over IPv6");
+    registry.putBlob("a", bytes);
+    expect(await collect(await watched.repository("a").open(descriptorOf(bytes)))).toEqual(bytes);
   });
 });
 

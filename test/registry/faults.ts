@@ -7,6 +7,7 @@ import { blobFaults } from "./faults/blobs.ts";
 import { generalFaults } from "./faults/general.ts";
 import { listingFaults } from "./faults/listing.ts";
 import { manifestFaults } from "./faults/manifests.ts";
+import { networkFaults } from "./faults/network.ts";
 import { referrersFaults } from "./faults/referrers.ts";
 import { uploadFaults } from "./faults/uploads.ts";
 
@@ -17,6 +18,7 @@ export const faults = {
   ...referrersFaults,
   ...blobFaults,
   ...listingFaults,
+  ...networkFaults,
   ...uploadFaults,
 } as const;
 

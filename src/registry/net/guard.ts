@@ -22,13 +22,18 @@ const reachable: Readonly<Record<AddressKind, readonly AddressKind[]>> = {
   linkLocal: ["public", "linkLocal"],
 };
 
+/** Looks a name up, as `dns.lookup` does. */
+type Lookup = (hostname: string, options: LookupOptions, callback: LookupCallback) => void;
+
 /** The guard of one registry. */
 export class AddressGuard {
   readonly #host: string;
+  readonly #lookup: Lookup;
   #kind: AddressKind;
 
-  /** `host`: the registry's own `host[:port]`, as it is connected to. */
-  constructor(host: string) {
+  /** `host`: the registry's own `host[:port]`, as it is connected to; `lookup`: the system's if left out. */
+  constructor(host: string, lookup: Lookup = systemLookup) {
+    this.#lookup = lookup;
     this.#host = hostName(host).toLowerCase();
     this.#kind = addressKind(this.#host) ?? "public";
   }
@@ -51,7 +56,7 @@ export class AddressGuard {
 
   /** `dns.lookup` for the connections of this registry's client; fails for names that stand for refused addresses. */
   readonly lookup = (hostname: string, options: LookupOptions, callback: LookupCallback): void => {
-    systemLookup(hostname, options, (error, address: string | LookupAddress[], family) => {
+    this.#lookup(hostname, options, (error, address, family) => {
       if (error !== null || this.isOwn(hostname)) return callback(error, address, family);
       const all = typeof address === "string" ? [address] : address.map((entry) => entry.address);
       const refused = all.find((one) => !reachable[this.#kind].includes(addressKind(one) ?? "public"));

@@ -3,19 +3,18 @@
  * again. undici serves every small request; its streams hand out a new buffer for each 64 KiB, which for blobs
  * costs half of the processor time and most of the memory of a transfer (figures: ARCHITECTURE.md).
  */
-import { connect as connectTcp, isIP, type Socket } from "node:net";
-import { connect as connectTls, type SecureContext } from "node:tls";
+import type { Socket } from "node:net";
 import type { ByteStream } from "../../content/content.ts";
+import type { Connector } from "./connector.ts";
+import { keptChunkBytes, ReadBuffers } from "./read-buffers.ts";
+import { StallMeter, type Timeouts } from "./timeouts.ts";
 import { coded, Framing, type Head, HeadReader } from "./wire-format.ts";
-
-export interface WireTrust {
-  readonly secureContext: () => SecureContext;
-  readonly rejectUnauthorized: boolean;
-}
 
 export interface WireRequest {
   readonly method: string;
   readonly url: URL;
+  /** What stands in the first line, if it is not path and query: proxies want the whole URL. */
+  readonly target?: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** The body, of exactly as many bytes as the content-length header says. */
   readonly body?: ByteStream | undefined;
@@ -33,18 +32,19 @@ export interface WireBody extends AsyncIterable<Uint8Array> {
   destroy(): void;
 }
 
-/** One read takes up to this many bytes: few reads on a fast link, and little memory for eight streams. */
-const readBytes = 1024 * 1024;
-/** Chunks under this size are handed out as copies, which cost less than a buffer that is not used again. Bytes. */
-const keptChunkBytes = 64 * 1024;
-const connectTimeoutMs = 15_000;
-const idleTimeoutMs = 90_000;
-
 /** What the owner of a connection is told. */
 export interface WireEvents {
   /** The exchange has ended, and the connection can serve another one. */
   readonly onIdle: (wire: Wire) => void;
   readonly onClose: (wire: Wire) => void;
+}
+
+interface WireParts {
+  readonly buffers: ReadBuffers;
+  /** True if the socket reads into the buffers. */
+  readonly lends: boolean;
+  readonly timeouts: Timeouts;
+  readonly events: WireEvents;
 }
 
 /** One connection, for one exchange at a time. */
@@ -55,74 +55,53 @@ export class Wire {
   /** What came before it was asked for: pieces of TLS, or of a server that speaks out of turn. */
   readonly #queue: Uint8Array[] = [];
   #busy = false;
-  /** The buffer of the chunk before the current one. */
-  #spare: Buffer | undefined;
-  #lastBytes = 0;
+  readonly #buffers: ReadBuffers;
+  readonly #timeouts: Timeouts;
+  #meter: StallMeter | undefined;
+  #askedMs = 0;
   /** True while it is the other side's turn: only then is silence a fault. */
   #waits = false;
+  #sending = false;
+  #answering = false;
   #ended = false;
   #failure: Error | undefined;
 
-  private constructor(origin: URL, trust: WireTrust, events: WireEvents) {
+  private constructor(socket: Socket, { buffers, lends, timeouts, events }: WireParts) {
+    this.#socket = socket;
+    this.#buffers = buffers;
+    this.#timeouts = timeouts;
     this.#events = events;
-    const host = origin.hostname.replace(/^\[|\]$/g, "");
-    const secure = origin.protocol === "https:";
-    const address = { host, port: Number(origin.port || (secure ? 443 : 80)) };
-    if (secure) {
-      this.#socket = connectTls({
-        ...address,
-        ...(isIP(host) === 0 ? { servername: host } : {}),
-        ALPNProtocols: ["http/1.1"],
-        secureContext: trust.secureContext(),
-        rejectUnauthorized: trust.rejectUnauthorized,
-      });
+    buffers.onChunk = (chunk) => this.#settle(chunk);
+    if (!lends) {
       // With `onread`, TLS goes on to deliver records after it was told to stop. Its pieces have buffers of their own.
-      this.#socket.on("data", (chunk: Uint8Array) => {
+      socket.on("data", (chunk: Uint8Array) => {
         this.#settle(chunk);
-        if (this.#queue.length > 0) this.#socket.pause();
+        if (this.#queue.length > 0) socket.pause();
       });
-    } else {
-      this.#socket = connectTcp({ ...address, onread: this.#reading() });
     }
-    this.#socket.setNoDelay(true);
-    this.#socket.on("error", (error) => this.#fail(error));
-    this.#socket.on("end", () => {
+    socket.on("error", (error) => this.#fail(error));
+    socket.on("end", () => {
       this.#ended = true;
       this.#settle(undefined);
     });
-    this.#socket.on("close", () => this.#fail(coded("UND_ERR_SOCKET", "the connection was closed")));
-    this.#socket.on("timeout", () => {
+    socket.on("close", () => this.#fail(coded("UND_ERR_SOCKET", "the connection was closed")));
+    socket.on("timeout", () => {
       // A slow reader or writer on our own side is no fault of the other.
-      if (this.#waits && this.#pending !== undefined)
-        this.#fail(coded("UND_ERR_BODY_TIMEOUT", "no data came for too long"));
+      if (this.#waits && this.#pending !== undefined) this.#fail(this.#silence());
     });
+    socket.setTimeout(timeouts.idleMs);
   }
 
-  /** Connects to an origin. Throws what the socket throws. */
+  /** Connects to an origin. Throws what the connector throws. */
   static async connect(
     origin: URL,
-    trust: WireTrust,
+    { connector, timeouts }: { readonly connector: Connector; readonly timeouts: Timeouts },
     events: WireEvents,
     signal?: AbortSignal,
   ): Promise<Wire> {
-    const wire = new Wire(origin, trust, events);
-    const ready = Promise.withResolvers<void>();
-    const abort = (): void => wire.destroy(signal?.reason);
-    signal?.addEventListener("abort", abort, { once: true });
-    const late = (): void => wire.#fail(coded("UND_ERR_CONNECT_TIMEOUT", "the connection timed out"));
-    const timer = setTimeout(late, connectTimeoutMs);
-    wire.#socket.once(origin.protocol === "https:" ? "secureConnect" : "connect", () => ready.resolve());
-    wire.#socket.once("close", () =>
-      ready.reject(wire.#failure ?? coded("UND_ERR_SOCKET", "the connection was closed")),
-    );
-    try {
-      await ready.promise;
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-    }
-    wire.#socket.setTimeout(idleTimeoutMs);
-    return wire;
+    const buffers = new ReadBuffers();
+    const socket = await connector.open(origin, { onread: buffers.onread, signal });
+    return new Wire(socket, { buffers, lends: connector.lends(origin), timeouts, events });
   }
 
   /** False once the connection has ended or failed. */
@@ -148,12 +127,14 @@ export class Wire {
         if (answer !== undefined) break;
       }
       this.#waits = true;
+      this.#answering = true;
       this.#socket.setTimeout(request.headersTimeoutMs);
       const { head } = await answered;
       if (early && head.status < 300) {
         throw coded("MIRROR_EARLY_ANSWER", "the answer came before all was sent");
       }
-      this.#socket.setTimeout(idleTimeoutMs);
+      this.#answering = false;
+      this.#socket.setTimeout(this.#timeouts.idleMs);
       return { ...head, body: this.#body(request.method, head, reader.rest, !early) };
     } catch (error) {
       this.destroy(error);
@@ -174,8 +155,8 @@ export class Wire {
       over = true;
       this.#waits = false;
       this.#busy = false;
-      // The last chunk may still be on its way to a disk, and the next exchange is somebody else's.
-      if (this.#lastBytes >= keptChunkBytes) this.#spare = undefined;
+      this.#meter = undefined;
+      this.#buffers.release();
       if (this.#queue.length === 0 && framing.done && framing.keepsAlive && reusable && this.usable) {
         this.#events.onIdle(this);
         // Reading goes on, so that an idle connection notices when the server closes it.
@@ -190,6 +171,7 @@ export class Wire {
     // More than was promised: what follows would be taken for the next answer.
     if (framing.done && rest.byteLength > 0) framing.keepsAlive = false;
     if (framing.done) finish();
+    else this.#meter = new StallMeter(this.#timeouts);
     return {
       async *[Symbol.asyncIterator]() {
         try {
@@ -221,12 +203,16 @@ export class Wire {
   /** The next bytes, valid until the next call; undefined at the end of the connection. */
   #read(): Promise<Uint8Array | undefined> {
     const queued = this.#queue.shift();
-    if (queued !== undefined) return Promise.resolve(queued);
+    if (queued !== undefined) {
+      this.#meter?.count(0, queued.byteLength);
+      return Promise.resolve(queued);
+    }
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#ended) return Promise.resolve(undefined);
     this.#pending = Promise.withResolvers<Uint8Array | undefined>();
+    this.#askedMs = performance.now();
     // The timer goes off once only, and may have done so while it was our own side that was slow.
-    this.#socket.setTimeout(this.#socket.timeout ?? idleTimeoutMs);
+    this.#socket.setTimeout(this.#socket.timeout ?? this.#timeouts.idleMs);
     this.#socket.resume();
     return this.#pending.promise;
   }
@@ -235,41 +221,39 @@ export class Wire {
     if (this.#failure !== undefined) throw this.#failure;
     const written = Promise.withResolvers<undefined>();
     this.#waits = true;
+    this.#sending = true;
     this.#socket.write(chunk, (error) => {
       this.#waits = false;
+      this.#sending = false;
       if (error == null) written.resolve(undefined);
       else written.reject(this.#failure ?? error);
     });
     return await written.promise;
   }
 
-  /** Two buffers in turn for all reads: a chunk stays valid while the next one comes, as ByteStream promises. */
-  #reading(): { buffer: () => Buffer; callback: (length: number, buffer: Uint8Array) => boolean } {
-    let current: Buffer | undefined;
-    return {
-      buffer: () => {
-        const next = this.#spare ?? Buffer.allocUnsafeSlow(readBytes);
-        this.#spare = current;
-        current = next;
-        return next;
-      },
-      callback: (length, buffer) => {
-        this.#lastBytes = length;
-        this.#settle(buffer.subarray(0, length));
-        // Reading goes on when the next chunk is asked for.
-        return false;
-      },
-    };
-  }
-
   #settle(chunk: Uint8Array | undefined): void {
     const pending = this.#pending;
     this.#pending = undefined;
-    if (pending !== undefined) pending.resolve(chunk);
-    else if (chunk === undefined) return;
+    if (pending !== undefined) {
+      try {
+        this.#meter?.count(performance.now() - this.#askedMs, chunk?.byteLength ?? 0);
+        pending.resolve(chunk);
+      } catch (error) {
+        pending.reject(error);
+        this.destroy(error);
+      }
+    } else if (chunk === undefined) return;
     else if (this.#busy) this.#queue.push(chunk);
     // Bytes that nobody asked for: an idle server has nothing to say.
     else this.destroy();
+  }
+
+  /** What the other side's silence means, by what it was to do. */
+  #silence(): Error {
+    if (this.#answering) return coded("UND_ERR_HEADERS_TIMEOUT", "no answer came for too long");
+    return this.#sending
+      ? coded("MIRROR_NOT_TAKEN", "no data was taken for too long")
+      : coded("UND_ERR_BODY_TIMEOUT", "no data came for too long");
   }
 
   #fail(error: Error): void {
@@ -284,12 +268,12 @@ export class Wire {
 }
 
 function headOf(request: WireRequest): string {
-  const { method, url, headers } = request;
+  const { method, url, headers, target = `${url.pathname}${url.search}` } = request;
   const lines = Object.entries({ host: url.host, ...headers }).map(([name, value]) => {
     // A token service could try to smuggle a header in.
     if (/[\r\n\0]/.test(value))
       throw coded("UND_ERR_INVALID_ARG", `the value of the header ${name} is not valid`);
     return `${name}: ${value}\r\n`;
   });
-  return `${method} ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join("")}\r\n`;
+  return `${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n`;
 }

@@ -1,5 +1,7 @@
 /** The connections for large bodies of one registry: opened on demand, used again while they are warm. */
-import { Wire, type WireAnswer, type WireRequest, type WireTrust } from "./wire.ts";
+import type { Connector } from "./connector.ts";
+import type { Timeouts } from "./timeouts.ts";
+import { Wire, type WireAnswer, type WireRequest } from "./wire.ts";
 import { coded } from "./wire-format.ts";
 
 interface Idle {
@@ -12,13 +14,13 @@ const keepAliveMs = 4_000;
 
 /** A pool of {@link Wire}s by origin. */
 export class Wires {
-  readonly #trust: WireTrust;
+  readonly #means: { readonly connector: Connector; readonly timeouts: Timeouts };
   readonly #idle = new Map<string, Idle[]>();
   /** All open connections, with what is to do when their exchange is over. */
   readonly #open = new Map<Wire, () => void>();
 
-  constructor(trust: WireTrust) {
-    this.#trust = trust;
+  constructor(connector: Connector, timeouts: Timeouts) {
+    this.#means = { connector, timeouts };
   }
 
   /**
@@ -61,7 +63,7 @@ export class Wires {
         this.#open.delete(wire);
       },
     };
-    return await Wire.connect(url, this.#trust, events, signal);
+    return await Wire.connect(url, this.#means, events, signal);
   }
 
   #keep(origin: string, wire: Wire): void {
