@@ -129,13 +129,13 @@ describe.skipIf(tools === undefined || proxies === undefined)("pull, push, sync,
     expect(requests.filter(({ status }) => status >= 500)).toEqual([]);
   });
 
-  test("nginx in front that takes 1m, and passes on at once", async () => {
-    const front = { tls: tls(), maxBody: "1m", requestBuffering: false };
+  test("nginx in front without X-Forwarded-Proto, which passes on at once", async () => {
+    const front = { tls: tls(), passScheme: false, requestBuffering: false };
     await everything({ nginx: front, flags: caFile, access: [trust()] });
   });
 
-  test("nginx in front without X-Forwarded-Proto", async () => {
-    const front = { tls: tls(), passScheme: false };
+  test("nginx in front that was told nothing but where the registry is", async () => {
+    const front = { tls: tls(), maxBody: "1m", passScheme: false, passHost: false };
     await everything({ nginx: front, flags: caFile, access: [trust()] });
   });
 

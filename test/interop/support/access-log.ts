@@ -12,20 +12,23 @@ export interface LoggedRequest {
   readonly bytes: number;
   /** Address of the client. */
   readonly client: string;
+  /** Its User-Agent; empty if it gave none. */
+  readonly agent: string;
   /** When it was done, in milliseconds since 1970; NaN where the log has no such fine time (docker-registry's has not). */
   readonly at: number;
 }
 
-const linePattern = /^(\S+).*?"([A-Z]+) (\S+) HTTP\/[\d.]+" (\d{3}) (\d+)(?:.* at=([\d.]+))?/;
+const linePattern =
+  /^(\S+).*?"([A-Z]+) (\S+) HTTP\/[\d.]+" (\d{3}) (\d+)(?: "[^"]*" "([^"]*)")?(?:.* at=([\d.]+))?/;
 
 /** Reads one line of Apache's combined format; undefined if it is not one. */
 export function parseLogLine(line: string): LoggedRequest | undefined {
   const match = linePattern.exec(line);
   if (match === null) return undefined;
-  const [, client = "", method = "", target = "", status = "", bytes = "", seconds] = match;
+  const [, client = "", method = "", target = "", status = "", bytes = "", agent = "", seconds] = match;
   const [path = "", query = ""] = target.split("?", 2);
   const at = seconds === undefined ? Number.NaN : Number(seconds) * 1000;
-  return { method, path, query, status: Number(status), bytes: Number(bytes), client, at };
+  return { method, path, query, status: Number(status), bytes: Number(bytes), client, agent, at };
 }
 
 /** The requests that a registry has logged so far. */

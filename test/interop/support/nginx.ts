@@ -24,6 +24,8 @@ export interface NginxOptions {
   readonly passScheme?: boolean;
   /** Whether Host tells the registry what it was asked for as; default true. nginx's own default is not to. */
   readonly passHost?: boolean;
+  /** `proxy_redirect`: whether a Location that names the upstream is rewritten; default true, as nginx's own. */
+  readonly rewriteLocations?: boolean;
   /** `proxy_request_buffering`: default true, as nginx's own. */
   readonly requestBuffering?: boolean;
   /** Content of a password file: nginx then asks for Basic. */
@@ -47,7 +49,7 @@ export interface Nginx extends AsyncDisposable {
 function configuration(options: NginxOptions, port: number): string {
   const { upstream, tls, maxBody = "0", passScheme = true, passHost = true, htpasswd, limit } = options;
   const folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-  const rate = `limit_req_zone $server_name zone=all:32k rate=${limit?.perSecond ?? 1}r/s;`;
+  const rate = `limit_req_zone $binary_remote_addr zone=all:32k rate=${limit?.perSecond ?? 1}r/s;`;
   const lines: readonly (string | false)[] = [
     "daemon off;",
     "master_process off;",
@@ -56,7 +58,7 @@ function configuration(options: NginxOptions, port: number): string {
     "events { worker_connections 512; }",
     "http {",
     ...folders.map((name) => `  ${name}_temp_path ${name};`),
-    `  log_format tests '$remote_addr - - [$time_local] "$request" $status $body_bytes_sent at=$msec';`,
+    `  log_format tests '$remote_addr - - [$time_local] "$request" $status $body_bytes_sent "-" "$http_user_agent" at=$msec';`,
     "  access_log access.fifo tests;",
     "  server_tokens off;",
     limit !== undefined && `  ${rate}`,
@@ -65,7 +67,6 @@ function configuration(options: NginxOptions, port: number): string {
     tls !== undefined && `    ssl_certificate ${tls.certificateFile};`,
     tls !== undefined && `    ssl_certificate_key ${tls.keyFile};`,
     `    client_max_body_size ${maxBody};`,
-    "    chunked_transfer_encoding on;",
     limit !== undefined && `    limit_req zone=all burst=${limit.burst} nodelay;`,
     limit !== undefined && `    limit_req_status ${limit.status};`,
     "    location /v2/ {",
@@ -76,6 +77,7 @@ function configuration(options: NginxOptions, port: number): string {
     passHost && "      proxy_set_header Host $http_host;",
     passScheme && "      proxy_set_header X-Forwarded-Proto $scheme;",
     `      proxy_request_buffering ${options.requestBuffering === false ? "off" : "on"};`,
+    options.rewriteLocations === false && "      proxy_redirect off;",
     "      proxy_read_timeout 60;",
     `      proxy_pass ${upstream};`,
     "    }",
@@ -127,8 +129,7 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
     createInterface({ input: pipe }).on("line", (line) => accessLog.add(line));
     const failed = ended(child, log);
     failed.catch(() => undefined);
-    await Promise.race([failed, listening(`${url}/v2/`)]);
-    await accessLog.clear();
+    await Promise.race([failed, listening(`${url}/v2/?harness-probe=start`)]);
     return { host, url, accessLog, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();

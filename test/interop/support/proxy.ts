@@ -21,7 +21,7 @@ export interface ProxyOptions {
 }
 
 /** A running proxy. */
-export interface Proxy extends AsyncDisposable {
+export interface ForwardProxy extends AsyncDisposable {
   /** What its clients asked for so far, as they wrote it: `CONNECT host:443`, `GET http://host/v2/`. */
   readonly requests: readonly string[];
   readonly close: () => Promise<void>;
@@ -30,7 +30,7 @@ export interface Proxy extends AsyncDisposable {
 const startTimeoutMs = 20_000;
 
 /** Starts the proxy and waits until it listens. Throws with its log when it does not start. */
-export async function startProxy(options: ProxyOptions): Promise<Proxy> {
+export async function startProxy(options: ProxyOptions): Promise<ForwardProxy> {
   const folder = await mkdtemp(join(tmpdir(), "oci-mirror-proxy-"));
   const colon = options.host.lastIndexOf(":");
   const config = join(folder, "tinyproxy.conf");

@@ -52,7 +52,7 @@ export async function startRelay({ port, upload, breakAfter }: RelayOptions): Pr
       left -= bytes;
       if (left > 0) return true;
       broken += 1;
-      for (const socket of both) socket.resetAndDestroy();
+      for (const socket of both) socket.destroySoon();
       return false;
     };
     for (const socket of both) {

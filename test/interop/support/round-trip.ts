@@ -66,10 +66,11 @@ async function runAll(trip: RoundTrip, work: TempDir): Promise<string> {
     expect(again.images.map(({ status }) => status)).toEqual(images.map(() => "unchanged"));
     const sent = (await accessLog.requests()).filter(({ method }) => method !== "GET" && method !== "HEAD");
     expect(sent).toEqual([]);
-    await done(["verify", "bundle.tar", "--registry", host], [host]);
-    const names = images.map(({ repository, tag }) => `${host}/${repository}:${tag}`);
-    expect((await done(["ls", host], [host])).trim().split("\n").sort()).toEqual([...names].sort());
     await expectManifests({ ...view, host }, manifestsOf(images));
   }
+  const { host } = pushed;
+  await done(["verify", "bundle.tar", "--registry", host], [host]);
+  const names = images.map(({ repository, tag }) => `${host}/${repository}:${tag}`);
+  expect((await done(["ls", host], [host])).trim().split("\n").sort()).toEqual([...names].sort());
   return written;
 }
