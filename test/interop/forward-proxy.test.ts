@@ -3,7 +3,7 @@
  * through one (Go's rule, which all clients have), so all of it lives in a network namespace of its own.
  */
 import { cp, mkdir } from "node:fs/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { cleanEnvironment, programPath } from "../support/cli.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
@@ -47,11 +47,18 @@ describe.skipIf(!possible)("behind a forward proxy", () => {
     }
     await mkdir(folder.join("trust"));
     await cp(certificates.ca.certFile, folder.join("trust", "ca.crt"));
+  });
+
+  // One for each test: a test that hangs leaves its servers behind, and their ports would not be free.
+  beforeEach(async () => {
     namespace = await makeNamespace([registryAddress, proxyHost.split(":")[0] ?? "", proxyAddress]);
   });
 
-  afterAll(async () => {
+  afterEach(async () => {
     await namespace.close();
+  });
+
+  afterAll(async () => {
     await certificates[Symbol.asyncDispose]();
     await folder[Symbol.asyncDispose]();
   });
