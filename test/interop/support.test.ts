@@ -11,10 +11,13 @@ import { startDockerRegistry } from "./support/docker-registry.ts";
 import { alice, basicAuthorization, bob, htpasswdFile } from "./support/htpasswd.ts";
 import { withLock } from "./support/lock.ts";
 import { canMakeNamespaces, makeNamespace } from "./support/namespace.ts";
+import { startNginx } from "./support/nginx.ts";
 import { run } from "./support/process.ts";
-import { interopTools } from "./support/tools.ts";
+import { startRelay } from "./support/relay.ts";
+import { interopTools, proxyTools } from "./support/tools.ts";
 
 const tools = await interopTools();
+const proxies = await proxyTools();
 const program = tools?.dockerRegistry ?? "";
 const namespaces = await canMakeNamespaces();
 const emptyBlob = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -154,6 +157,71 @@ describe.skipIf(tools === undefined)("docker-registry", () => {
       expect(await registry.accessLog.count("GET", /tags\/list$/)).toBe(1);
       expect((await run("ip", ["route", "get", "10.141.241.175"])).stdout).not.toContain("local");
     });
+  });
+});
+
+describe.skipIf(tools === undefined || proxies === undefined)("in front of docker-registry", () => {
+  test("nginx passes on, and tells what never got there", async () => {
+    await using registry = await startDockerRegistry({ program });
+    await using front = await startNginx({
+      program: proxies?.nginx ?? "",
+      upstream: registry.url,
+      maxBody: "1m",
+    });
+    const begun = await fetch(`${front.url}/v2/some/repo/blobs/uploads/`, { method: "POST" });
+    expect(begun.status).toBe(202);
+    const place = new URL(begun.headers.get("location") ?? "");
+    expect(place.host).toBe(front.host);
+    const refused = await fetch(place, { method: "PATCH", body: Buffer.alloc(1024 * 1024 + 1) });
+    expect(refused.status).toBe(413);
+    const path = "/v2/some/repo/blobs/uploads/";
+    const started = expect.objectContaining({ method: "POST", path, status: 202 });
+    expect(await front.accessLog.requests()).toEqual([
+      started,
+      expect.objectContaining({ method: "PATCH", path: place.pathname, status: 413 }),
+    ]);
+    expect(await registry.accessLog.requests()).toEqual([started]);
+  });
+
+  test("nginx asks for a password, and refuses more than so many at once", async () => {
+    await using registry = await startDockerRegistry({ program });
+    await using front = await startNginx({
+      program: proxies?.nginx ?? "",
+      upstream: registry.url,
+      htpasswd: htpasswdFile([alice]),
+      limit: { perSecond: 1, burst: 2, status: 429 },
+    });
+    const ask = async (authorization?: string): Promise<number> =>
+      (await fetch(`${front.url}/v2/a/tags/list`, authorization ? { headers: { authorization } } : {}))
+        .status;
+    const statuses = [
+      await ask(),
+      await ask(basicAuthorization(alice)),
+      await ask(),
+      await ask(),
+      await ask(),
+    ];
+    expect(statuses).toContain(429);
+    expect(statuses.every((status) => [401, 404, 429].includes(status))).toBe(true);
+  });
+
+  test("a relay lets so many bytes through in a second, and breaks where it was told to", async () => {
+    await using registry = await startDockerRegistry({ program });
+    const port = Number(registry.host.split(":")[1]);
+    {
+      await using relay = await startRelay({ port, upload: 1_000_000 });
+      const started = performance.now();
+      const body = "x".repeat(500_000);
+      const answer = await fetch(`http://${relay.host}/v2/some/repo/manifests/v1`, { method: "PUT", body });
+      expect(answer.status).toBe(400);
+      expect(performance.now() - started).toBeGreaterThan(400);
+      expect(relay.moved.up).toBeGreaterThan(500_000);
+    }
+    await using relay = await startRelay({ port, breakAfter: () => 100_000 });
+    const body = "x".repeat(500_000);
+    const broken = fetch(`http://${relay.host}/v2/some/repo/manifests/v1`, { method: "PUT", body });
+    await expect(broken).rejects.toThrow();
+    expect(relay.broken).toBe(1);
   });
 });
 

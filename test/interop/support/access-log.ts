@@ -1,4 +1,4 @@
-/** The access log of a docker-registry, which tells what really went over the wire. */
+/** The access log of a docker-registry or an nginx, which tells what really went over the wire. */
 
 /** One request. */
 export interface LoggedRequest {
@@ -10,17 +10,25 @@ export interface LoggedRequest {
   readonly status: number;
   /** Bytes of the response's body. */
   readonly bytes: number;
+  /** Address of the client. */
+  readonly client: string;
+  /** Its User-Agent; empty if it gave none. */
+  readonly agent: string;
+  /** When it was done, in milliseconds since 1970; NaN where the log has no such fine time (docker-registry's has not). */
+  readonly at: number;
 }
 
-const linePattern = /"([A-Z]+) (\S+) HTTP\/[\d.]+" (\d{3}) (\d+)/;
+const linePattern =
+  /^(\S+).*?"([A-Z]+) (\S+) HTTP\/[\d.]+" (\d{3}) (\d+)(?: "[^"]*" "([^"]*)")?(?:.* at=([\d.]+))?/;
 
 /** Reads one line of Apache's combined format; undefined if it is not one. */
 export function parseLogLine(line: string): LoggedRequest | undefined {
   const match = linePattern.exec(line);
   if (match === null) return undefined;
-  const [, method = "", target = "", status = "", bytes = ""] = match;
+  const [, client = "", method = "", target = "", status = "", bytes = "", agent = "", seconds] = match;
   const [path = "", query = ""] = target.split("?", 2);
-  return { method, path, query, status: Number(status), bytes: Number(bytes) };
+  const at = seconds === undefined ? Number.NaN : Number(seconds) * 1000;
+  return { method, path, query, status: Number(status), bytes: Number(bytes), client, agent, at };
 }
 
 /** The requests that a registry has logged so far. */

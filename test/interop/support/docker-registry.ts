@@ -1,18 +1,14 @@
 /** Starts the real docker-registry (CNCF distribution) for one test. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as pause } from "node:timers/promises";
 import { AccessLog } from "./access-log.ts";
 import type { Certificate } from "./certificates.ts";
 import { insideNamespace } from "./namespace.ts";
-import { endWithThisProcess, run, stop } from "./process.ts";
+import { freePort, get, listening } from "./network.ts";
+import { endWithThisProcess, stop } from "./process.ts";
 
 /** Options of {@link startDockerRegistry}. */
 export interface DockerRegistryOptions {
@@ -42,6 +38,11 @@ export interface DockerRegistryOptions {
   readonly deleteEnabled?: boolean;
   /** Refuses every write, as during garbage collection; default false. */
   readonly readOnly?: boolean;
+  /**
+   * As `registry:2` without configuration (MicroK8s has it so): the secret that signs upload states is made at the
+   * start, so no upload outlives it. Default: a fixed one.
+   */
+  readonly randomSecret?: boolean;
   /**
    * For benchmarks: configured as the official image is (descriptor cache in memory), and silent, so that neither
    * the registry nor the reader of its log takes processor time from what is measured. The access log stays empty.
@@ -90,7 +91,7 @@ function configuration(options: DockerRegistryOptions, dir: string, passwords: s
       : { middleware: { storage: [{ name: "redirect", options: { baseurl: redirect.baseUrl } }] } }),
     http: {
       addr: `${host.includes(":") ? `[${host}]` : host}:${port}`,
-      secret: "test", // random otherwise, with a warning; it signs upload states
+      ...(options.randomSecret === true ? {} : { secret: "test" }),
       ...(tls === undefined ? {} : { tls: { certificate: tls.certificateFile, key: tls.keyFile } }),
     },
     ...(htpasswd === undefined ? {} : { auth: { htpasswd: { realm: "test registry", path: passwords } } }),
@@ -107,46 +108,6 @@ function configuration(options: DockerRegistryOptions, dir: string, passwords: s
           },
         }),
   });
-}
-
-/** Sends one GET to the registry and gives the status. Trusts every certificate: it only asks whether one is there. */
-async function get(url: string, netns: string | undefined): Promise<number> {
-  if (netns !== undefined) {
-    const script = `process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0"; fetch(${JSON.stringify(url)}).then((answer) => console.log(answer.status))`;
-    const outcome = await run(...insideNamespace(netns, process.execPath, ["-e", script]));
-    if (outcome.code !== 0) throw new Error(`GET ${url}: ${outcome.stderr.trim()}`);
-    return Number(outcome.stdout);
-  }
-  return new Promise((settle, fail) => {
-    const send = url.startsWith("https:") ? httpsRequest : httpRequest;
-    const sent = send(url, { rejectUnauthorized: false, agent: false }, (answer) => {
-      answer.resume();
-      answer.once("end", () => settle(answer.statusCode ?? 0));
-    });
-    sent.once("error", fail);
-    sent.end();
-  });
-}
-
-/** A port of 127.0.0.1 that nobody listens on at this moment. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port is free");
-  return address.port;
-}
-
-/** Waits until a registry answers, or the time limit. */
-async function answering(url: string): Promise<void> {
-  for (const deadline = performance.now() + startTimeoutMs; ; ) {
-    const answer = await fetch(`${url}/v2/`).catch(() => undefined);
-    if (answer !== undefined) return;
-    if (performance.now() > deadline) throw new Error(`no answer from ${url}`);
-    await pause(20);
-  }
 }
 
 /** Waits for the line that tells the port. Rejects when the process ends first, or after the time limit. */
@@ -212,7 +173,7 @@ export async function startDockerRegistry(wanted: DockerRegistryOptions): Promis
     createInterface({ input: child.stdout }).on("line", (line) => accessLog.add(line));
     // The socket takes connections from here on; the marker proves that it also answers and logs.
     if (silent === undefined) await accessLog.requests();
-    else await answering(url);
+    else await listening(`${url}/v2/`);
     return { host, url, dir, accessLog, pid: child.pid ?? 0, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();

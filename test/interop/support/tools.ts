@@ -1,6 +1,6 @@
 /**
- * The real programs that the interop tests talk to: Debian's docker-registry and skopeo. Taken from PATH; where they
- * are not installed, fetched from Debian into .cache/interop (no root, nothing installed).
+ * The real programs that the interop tests talk to: Debian's docker-registry and skopeo, nginx and tinyproxy. Taken
+ * from PATH; where they are not installed, fetched from Debian into .cache/interop (no root, nothing installed).
  */
 import { constants } from "node:fs";
 import { access, chmod, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -15,8 +15,20 @@ export interface InteropTools {
   readonly skopeo: string;
 }
 
-const programs = ["docker-registry", "skopeo"] as const;
-type Program = (typeof programs)[number];
+/** What stands between a registry and its clients. */
+export interface ProxyTools {
+  readonly nginx: string;
+  readonly tinyproxy: string;
+}
+
+/** Where each program is: Debian's package, and the folder in it. */
+const programs = {
+  "docker-registry": { package: "docker-registry", folder: "usr/bin" },
+  skopeo: { package: "skopeo", folder: "usr/bin" },
+  nginx: { package: "nginx", folder: "usr/sbin" },
+  tinyproxy: { package: "tinyproxy-bin", folder: "usr/bin" },
+} as const;
+type Program = keyof typeof programs;
 
 const projectRoot = resolve(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
 const defaultCache = join(projectRoot, ".cache", "interop");
@@ -102,9 +114,9 @@ async function fetchProgram(cache: string, program: Program): Promise<string> {
   const [debs, unpacked] = [join(staging, "deb"), join(staging, "root")];
   const root = join(cache, `${program}-${process.pid}`);
   try {
-    let wave: readonly string[] = [program];
+    let wave: readonly string[] = [programs[program].package];
     const seen = new Set(wave);
-    const binaryOf = (base: string): string => join(base, "usr", "bin", program);
+    const binaryOf = (base: string): string => join(base, programs[program].folder, program);
     for (;;) {
       await download(cache, debs, wave);
       await unpack(debs, unpacked);
@@ -154,26 +166,55 @@ async function fetchInto(cache: string, program: Program): Promise<string> {
   });
 }
 
+/** Where programs come from. */
+export interface ToolOptions {
+  /** Where fetched programs are kept, by default .cache/interop in the project. */
+  readonly cache?: string;
+  /** Fetch in any case. */
+  readonly ignorePath?: boolean;
+}
+
 /**
- * The programs, or undefined (after one loud line on stderr) where they can be neither found nor fetched. With CI set
- * in the environment that is an error: there, a skipped interop test would look like a passed one.
- *
- * `cache`: where fetched programs are kept, by default .cache/interop in the project. `ignorePath`: fetch in any case.
+ * Runs `work`, which finds programs. Undefined (after one loud line on stderr) where they can be neither found nor
+ * fetched. With CI set in the environment that is an error: there, a skipped interop test would look like a passed one.
  */
-export async function interopTools(
-  options: { readonly cache?: string; readonly ignorePath?: boolean } = {},
-): Promise<InteropTools | undefined> {
+async function found<T>(
+  names: readonly Program[],
+  options: ToolOptions,
+  work: (find: (program: Program) => Promise<string>) => Promise<T>,
+): Promise<T | undefined> {
   const cache = options.cache ?? defaultCache;
   const find = async (program: Program): Promise<string> =>
-    (options.ignorePath === true ? undefined : await onPath(program)) ?? (await fetchInto(cache, program));
+    (options.ignorePath === true ? undefined : await installed(program)) ?? (await fetchInto(cache, program));
   try {
-    const dockerRegistry = await find("docker-registry");
-    return { dockerRegistry, skopeo: await find("skopeo") };
+    return await work(find);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    const message = `INTEROP TESTS CANNOT RUN: ${programs.join(" and ")} are neither on PATH nor to be had from Debian: ${reason}`;
+    const message = `INTEROP TESTS CANNOT RUN: ${names.join(" and ")} are neither on PATH nor to be had from Debian: ${reason}`;
     if ((process.env["CI"] ?? "") !== "") throw new Error(message, { cause: error });
     console.error(message);
     return undefined;
   }
+}
+
+/** A program of this machine. The PATH of a user often lacks the folder of servers. */
+async function installed(program: Program): Promise<string | undefined> {
+  const usual = join("/", programs[program].folder, program);
+  return (await onPath(program)) ?? ((await isExecutable(usual)) ? usual : undefined);
+}
+
+/** docker-registry and skopeo; undefined where they cannot be had, an error where CI is set. */
+export async function interopTools(options: ToolOptions = {}): Promise<InteropTools | undefined> {
+  return await found(["docker-registry", "skopeo"], options, async (find) => ({
+    dockerRegistry: await find("docker-registry"),
+    skopeo: await find("skopeo"),
+  }));
+}
+
+/** nginx and tinyproxy; undefined where they cannot be had, an error where CI is set. */
+export async function proxyTools(options: ToolOptions = {}): Promise<ProxyTools | undefined> {
+  return await found(["nginx", "tinyproxy"], options, async (find) => ({
+    nginx: await find("nginx"),
+    tinyproxy: await find("tinyproxy"),
+  }));
 }
