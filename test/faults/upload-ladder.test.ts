@@ -47,6 +47,19 @@ test("row 43: a proxy that breaks the connection over its limit leads to smaller
   expect(registry.blob("a", digest)?.equals(bytes)).toBe(true);
 });
 
+test("row 43: so it is where the registry cannot tell how far it got", async () => {
+  await using registry = await startRegistry({ dialect: "2.8" });
+  registry.fault("body-reset", { bytes: 1_048_576 });
+  const large = randomBytesOf("capped", 12 * MiB);
+  const warnings = await surviving({ registries: [registry] }, async (connect) => {
+    const watched = connect(registry, { plainHttp });
+    await watched.repository("a").push(blobSource(large));
+    return watched.warnings;
+  });
+  expect(registry.blob("a", descriptorOf(large).digest)?.equals(large)).toBe(true);
+  expect(warnings).toEqual([expect.stringContaining("costs speed")]);
+});
+
 test("row 43: a connection that always breaks ends with what may be the reason", async () => {
   await using registry = await startRegistry();
   registry.fault("drop-upload-after", { bytes: 1000 });
@@ -76,6 +89,28 @@ test("row 43: a cut in the middle of a chunk goes on where the registry says it 
   const taken = [...logged(registry, "PATCH", /\/a\//), ...logged(registry, "PUT", /\/a\//)];
   const total = taken.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
   expect(total).toBeLessThan(bytes.length + 2 * 70_000);
+});
+
+test("row 43: going on reads again only what lies behind the nearest point that was kept", async () => {
+  await using registry = await startRegistry({ dialect: "3" });
+  const large = randomBytesOf("points", 40 * MiB);
+  registry.fault("drop-upload-after", { bytes: 21 * MiB, times: 1 });
+  const source = blobSource(large, { pieceBytes: 300_000 });
+  const opened: number[] = [];
+  const open = async (offset: number): ReturnType<typeof source.open> => {
+    opened.push(offset);
+    return await source.open(offset);
+  };
+  await surviving({ registries: [registry] }, async (connect) => {
+    await connect(registry, { plainHttp })
+      .repository("a")
+      .push({ ...source, open });
+  });
+  expect(registry.blob("a", descriptorOf(large).digest)?.equals(large)).toBe(true);
+  expect(registry.count("POST", /uploads/)).toBe(1);
+  expect(opened).toEqual([0, expect.closeTo(18 * MiB, -7)]);
+  const total = logged(registry, "PUT", /uploads/).reduce((sum, { bytesIn }) => sum + bytesIn, 0);
+  expect(total).toBeLessThan(large.length + MiB);
 });
 
 test("row 43: distribution 2.8 does not tell after a cut, and gets a new session", async () => {

@@ -220,4 +220,51 @@ describe("known hosts", () => {
     expect(new UploadManners("ghcr.io", 1000).chunkFor(1001)).toBe(1000);
     expect(new UploadManners("ghcr.io", 1000).chunkFor(1000)).toBeUndefined();
   });
+
+  test.each([
+    ["ghcr.io", 4 * MiB - 64 * 1024],
+    ["1.dkr.ecr.eu-west-1.amazonaws.com", 16 * MiB],
+    ["x.azurecr.io", 4 * MiB - 64 * 1024],
+    ["docker.io", 90_000_000],
+  ])("%s gets chunks of its own size where whole blobs are too large after all", (host, size) => {
+    const manners = new UploadManners(host, undefined);
+    expect(manners.tooLarge(10 ** 9)).toBe(true);
+    expect(manners.chunkFor(10 ** 9)).toBe(size);
+  });
+
+  test("Google gets none", () => {
+    const manners = new UploadManners("europe-docker.pkg.dev", undefined);
+    expect(manners.tooLarge(10 ** 9)).toBe(false);
+    expect(manners.chunkFor(10 ** 9)).toBeUndefined();
+  });
+
+  test("ECR's minimum is kept, also where a proxy would want less", () => {
+    const manners = new UploadManners("1.dkr.ecr.eu-west-1.amazonaws.com", undefined);
+    expect(manners.tooLarge(16 * MiB)).toBe(true);
+    expect(manners.chunkFor(10 ** 9)).toBe(5 * MiB);
+    expect(manners.tooLarge(5 * MiB)).toBe(false);
+  });
+});
+
+describe("limits on both sides", () => {
+  test("a minimum over the ceiling ends it", () => {
+    const manners = new UploadManners("registry.example", undefined);
+    expect(manners.tooLarge(16 * MiB)).toBe(true);
+    expect(manners.tooSmall(4 * MiB - 64 * 1024)).toBe(true);
+    expect(manners.chunkFor(10 ** 9)).toBe(5 * MiB);
+    expect(manners.tooLarge(5 * MiB)).toBe(false);
+  });
+
+  test("a minimum that the registry names counts up to 1 GiB", () => {
+    const manners = new UploadManners("registry.example", 1000);
+    manners.atLeast(10 ** 12);
+    expect(manners.chunkFor(10 ** 13)).toBe(1024 * MiB);
+    expect(manners.chunkFor(10 ** 9)).toBeUndefined();
+  });
+
+  test("what one blob learned is not learned again by another one that hit the same limit", () => {
+    const manners = new UploadManners("registry.example", undefined);
+    for (const size of [50 * MiB, 60 * MiB, 55 * MiB]) expect(manners.tooLarge(size)).toBe(true);
+    expect(manners.chunkFor(10 ** 9)).toBe(16 * MiB);
+  });
 });

@@ -38,14 +38,15 @@ const unchunkedStatuses: ReadonlySet<number> = new Set([405, 411, 415, 501]);
 export function remedyFor({ error, part, sent, brokeHere }: Mishap, manners: UploadManners): Remedy {
   if (!(error instanceof RegistryError)) {
     if (!isAppError(error, "NETWORK")) return "fail";
-    // A proxy that ends the connection instead of answering 413.
-    const capped = brokeHere && sent > 0 && sent < part.length;
-    return capped && manners.tooLarge(part.length) ? "reshape" : "locate";
+    // A proxy that ends the connection instead of answering 413: what comes next is smaller.
+    if (brokeHere && sent < part.length) manners.tooLarge(part.length);
+    return "locate";
   }
   const learned = (yes: boolean): Remedy => (yes ? "reshape" : "fail");
   if (error.status === 401) return "replay";
   if (isTooLarge(error)) return learned(manners.tooLarge(part.length));
-  if (part.chunkBytes !== undefined && isTooSmall(error)) return learned(manners.tooSmall(part.chunkBytes));
+  const small = part.chunkBytes !== undefined && isTooSmall(error);
+  if (small && manners.tooSmall(part.chunkBytes)) return "reshape";
   if (error.status === 416) return "offset";
   if (error.has("BLOB_UPLOAD_UNKNOWN") || error.has("BLOB_UPLOAD_INVALID")) return "lost";
   if (error.has("DIGEST_INVALID") || error.has("SIZE_INVALID")) return "damaged";

@@ -105,7 +105,7 @@ export class UploadManners {
   tooLarge(bytes: number): boolean {
     this.#refusedBytes = Math.min(this.#refusedBytes, bytes);
     const ceiling = this.#known?.ceiling ?? Number.POSITIVE_INFINITY;
-    const smaller = smallerChunks.find((size) => size < bytes && size <= Math.max(ceiling, 1_000_000));
+    const smaller = smallerChunks.find((size) => size < bytes && size <= ceiling);
     const next = Math.max(smaller ?? 0, this.#floor);
     if (this.#known?.unchunked === true || next === 0 || next >= bytes) return false;
     this.#whole = false;

@@ -42,10 +42,15 @@ export class Patience {
   /** A request was taken, up to this offset (bytes). */
   moved(offset: number): void {
     this.#renewed = false;
+    this.#brokeAt = undefined;
+    this.located(offset);
+  }
+
+  /** The registry has told that it has got so far (bytes), though the request failed. */
+  located(offset: number): void {
     if (offset <= this.#furthest) return;
     this.#furthest = offset;
     this.#attempts = 0;
-    this.#brokeAt = undefined;
   }
 
   /** A request was refused before anything of it was taken. Returns when it may be sent again, or throws. */
@@ -117,6 +122,7 @@ export class Patience {
     if (error instanceof RegistryError || !isAppError(error, "NETWORK")) return false;
     // Not broken, but answered too soon.
     if (systemCode(error.cause) === "MIRROR_EARLY_ANSWER") return false;
+    if (sent === 0) return false;
     const before = this.#brokeAt;
     this.#brokeAt = sent;
     return before !== undefined && Math.abs(before - sent) <= Math.max(nearBytes, sent / 4);

@@ -1,4 +1,5 @@
 /** The small requests of an upload session: they open it, ask for its state and end it (distribution-spec "Pushing blobs"). */
+import { AppError, isAppError } from "../../errors.ts";
 import { type Digest, shortDigest } from "../../oci/digest.ts";
 import { RegistryError, type UploadPosition } from "../errors.ts";
 import { type Answer, discard, drain, singleHeader } from "../http.ts";
@@ -11,14 +12,18 @@ export async function openSession(
   digest: Digest,
   signal?: AbortSignal,
 ): Promise<UploadSession> {
-  const answer = await place.client.request({
-    method: "POST",
-    path: `/v2/${place.repository}/blobs/uploads/`,
-    what: `start an upload to ${place.client.registry}/${place.repository} (${shortDigest(digest)})`,
-    scopes: place.scopes,
-    body: "",
-    signal,
-    accept: [202],
+  const { client, repository, scopes } = place;
+  const what = `start an upload to ${client.registry}/${repository} (${shortDigest(digest)})`;
+  const path = `/v2/${repository}/blobs/uploads/`;
+  const request = { method: "POST", path, what, scopes, body: "", signal, accept: [202] } as const;
+  const answer = await client.request(request).catch((error: unknown) => {
+    if (!isAppError(error, "NOT_FOUND")) throw error;
+    // Most registries make a repository with its first upload; ECR does not.
+    throw new AppError(error.code, error.message, {
+      cause: error,
+      details: error.details,
+      hint: `create the repository ${repository} at ${client.registry} first, and check its name`,
+    });
   });
   return await openedSession(answer, place);
 }

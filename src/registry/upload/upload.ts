@@ -187,6 +187,7 @@ class Upload {
         return this.#goOn(found);
       }
       case "locate": {
+        this.#warnOfSlowness();
         await patience.wait(error);
         const worth = part.offset + sent >= worthAskingBytes;
         const found = worth ? await askSession(this.#place, session, this.#options.signal) : undefined;
@@ -207,7 +208,7 @@ class Upload {
 
   #goOn(session: UploadSession): void {
     this.#session = session;
-    this.#patience.moved(session.offset);
+    this.#patience.located(session.offset);
     this.#options.onProgress?.(session.offset);
   }
 

@@ -45,7 +45,7 @@ function oddRange(reply: Reply, kind: RangeOddity, bytes: number): Reply {
       const sent = Buffer.concat([Buffer.from(head), body, Buffer.from("\r\n--b--\r\n")]);
       return answer(
         `bytes ${from}-${to}/${size}`,
-        { "content-type": "multipart/byteranges; boundary=b" },
+        { "content-type": "multipart/byteranges; boundary=b", "transfer-encoding": "chunked" },
         sent,
       );
     }
