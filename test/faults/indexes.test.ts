@@ -22,7 +22,7 @@ async function synced(
   await using from = await startRegistry();
   await using to = await startRegistry();
   for (const image of options.images ?? [amd64, arm64]) seed(from, "team/app", undefined, image);
-  if ("kind" in document) seed(from, "team/app", "1.0", document as TestIndex);
+  if ("kind" in document) seed(from, "team/app", "1.0", document);
   else {
     const { mediaType = mediaTypes.ociIndex } = document as { mediaType?: string };
     const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, ...document }));

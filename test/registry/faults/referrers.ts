@@ -78,7 +78,7 @@ function listed(
   });
   const at = Number(query.get("at") ?? 0);
   const rest = new URLSearchParams({ ...Object.fromEntries(query), at: `${at + pageSize}` });
-  const more = at + pageSize < all.length ? { link: `<${asked}?${rest}>; rel="next"` } : {};
+  const more = at + pageSize < all.length ? { link: `<${asked}?${rest.toString()}>; rel="next"` } : {};
   const index = {
     schemaVersion: 2,
     mediaType: mediaTypes.ociIndex,
