@@ -191,8 +191,9 @@ export class RegistryClient {
     if (!this.#auth.learn(answer)) throw failure;
     if (progress.challenged) {
       const { registry } = this;
+      const anonymous = (await this.#auth.credential(progress.scopes)) === undefined;
       throw refusal(
-        { what: wanted.what, registry, scopes: progress.scopes, authorization },
+        { what: wanted.what, registry, scopes: progress.scopes, authorization, anonymous },
         this.#auth,
         failure,
       );

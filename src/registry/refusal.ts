@@ -10,6 +10,8 @@ export interface RefusedRequest {
   readonly scopes: readonly string[];
   /** The Authorization header that it carried. */
   readonly authorization: string | undefined;
+  /** True if no credential was found, and the token is one for anybody. */
+  readonly anonymous: boolean;
 }
 
 /** The error for it: DENIED where a right is missing, AUTH where the token itself is not taken. */
@@ -23,7 +25,9 @@ export function refusal(wanted: RefusedRequest, auth: Authenticator, failure: Re
     const state = `${writes ? "no push access" : "no access"} (${tokenHost} gives no token for it)`;
     return new AppError("DENIED", `Cannot ${what}: ${state}`, {
       ...options,
-      hint: `check that your account has the right to do this on ${registry}`,
+      hint: wanted.anonymous
+        ? `no credentials were found for it: log in with mirror login ${registry}`
+        : `check that your account has the right to do this on ${registry}`,
     });
   }
   return new AppError(

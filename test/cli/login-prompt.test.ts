@@ -22,7 +22,7 @@ class Terminal implements AsyncIterable<Uint8Array> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void> {
-    yield* this.#chunks;
+    for (const chunk of this.#chunks) yield chunk;
   }
 }
 
@@ -31,7 +31,7 @@ const prompt = async (terminal: Terminal, username?: string) =>
 const split = Buffer.from("pä\r");
 
 test.each<readonly [string, readonly (string | Uint8Array)[], string, string]>([
-  ["typed key by key", [..."ada\rpw\r"], "ada", "pw"],
+  ["typed key by key", "ada\rpw\r".split(""), "ada", "pw"],
   ["pasted at once", ["ada\npw\n"], "ada", "pw"],
   ["corrected", ["adx\u007fa\r", "no\u0015wrong\b\b\b\b\bpw\r"], "ada", "pw"],
   ["with keys that write nothing", ["a\u001b[Dda\u001b[3~\t\r", "p\u001bOHw\r"], "ada", "pw"],

@@ -191,7 +191,7 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
 
     test("no password", async () => {
       const { host, push, pull, answered } = await tryBoth({ options: passwords });
-      expectRefused([push, pull], `${host} answered 401 (not authenticated)`, `log in to ${host}`);
+      expectRefused([push, pull], `${host} answered 401 (not authenticated)`, `mirror login ${host}`);
       expect(answered).toEqual([]);
     });
 
@@ -209,13 +209,13 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
         flags: plainHttp,
       });
       const origin = `refused the credentials from ${env["DOCKER_CONFIG"]}/config.json`;
-      expectRefused([push, pull], `Cannot log in to ${host}`, origin, `docker login ${host}`);
+      expectRefused([push, pull], `Cannot log in to ${host}`, origin, `mirror login ${host}`);
     });
 
     test("a right that the token does not give", async () => {
       await using service = await startTokens();
       const { host, push } = await tryBoth({ options: tokens(service) });
-      expectRefused([push], `${host} answered 401`, `log in to ${host}`);
+      expectRefused([push], "no push access", `mirror login ${host}`);
     });
 
     test("a token service without TLS at a registry with TLS", async () => {
