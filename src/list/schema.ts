@@ -57,43 +57,39 @@ const platforms = z.array(
   "expected a list such as [linux/amd64, linux/arm64]",
 );
 
-const Registry = z
-  .strictObject(
-    {
-      concurrency: z
-        .int("expected a whole number from 1 to 64")
-        .min(1, "expected a whole number from 1 to 64")
-        .max(64, "expected a whole number from 1 to 64")
-        .exactOptional()
-        .describe("How many requests may run at the same time."),
-      plainHttp: trueOrFalse
-        .exactOptional()
-        .describe("Talk plain HTTP to this registry. Credentials for it then travel unencrypted."),
-      insecure: trueOrFalse.exactOptional().describe("Talk HTTPS without checking the certificate."),
-      caFile: z
-        .string("expected the path of a PEM file")
-        .min(1, "expected the path of a PEM file")
-        .exactOptional()
-        .describe(
-          "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
-        ),
-      chunkSize: z
-        .union(
-          [
-            z.int().min(minChunk, chunkRange).max(maxChunk, chunkRange),
-            z.string().regex(byteSizePattern, chunkForm).transform(parsedBy(parseChunkSize)),
-          ],
-          chunkForm,
-        )
-        .exactOptional()
-        .describe(
-          "Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB.",
-        ),
-      ...loginKeys,
-    },
-    "expected the settings of a registry, such as {plainHttp: true}",
-  )
-  .superRefine(checkLogin);
+const Registry = z.strictObject(
+  {
+    concurrency: z
+      .int("expected a whole number from 1 to 64")
+      .min(1, "expected a whole number from 1 to 64")
+      .max(64, "expected a whole number from 1 to 64")
+      .exactOptional()
+      .describe("How many requests may run at the same time."),
+    plainHttp: trueOrFalse
+      .exactOptional()
+      .describe("Talk plain HTTP to this registry. Credentials for it then travel unencrypted."),
+    insecure: trueOrFalse.exactOptional().describe("Talk HTTPS without checking the certificate."),
+    caFile: z
+      .string("expected the path of a PEM file")
+      .min(1, "expected the path of a PEM file")
+      .exactOptional()
+      .describe(
+        "A PEM file with further certificate authorities; a relative path starts at the list's folder.",
+      ),
+    chunkSize: z
+      .union(
+        [
+          z.int().min(minChunk, chunkRange).max(maxChunk, chunkRange),
+          z.string().regex(byteSizePattern, chunkForm).transform(parsedBy(parseChunkSize)),
+        ],
+        chunkForm,
+      )
+      .exactOptional()
+      .describe("Uploads go in chunks of this size: bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB."),
+    ...loginKeys,
+  },
+  "expected the settings of a registry, such as {plainHttp: true}",
+);
 
 const Image = z.strictObject(
   {
@@ -139,7 +135,11 @@ export const List = z
       version: z.literal(listVersion, `expected ${listVersion}`).describe("The version of the list format."),
       defaults: Defaults.nullish().describe("What holds for every image that does not say otherwise."),
       registries: z
-        .record(registryHost, Registry.nullable(), "expected a mapping from registry hosts to their settings")
+        .record(
+          registryHost,
+          Registry.superRefine(checkLogin).nullable(),
+          "expected a mapping from registry hosts to their settings",
+        )
         .nullish()
         .describe("Settings of registries by host[:port], such as docker.io or registry.internal:5000."),
       images: z
