@@ -58,7 +58,8 @@ export async function storeWithHelper(
   options: HelperOptions,
 ): Promise<void> {
   const credential = { ServerURL: storeKey(registry), Username: login.username, Secret: login.password };
-  await run(helper, "store", JSON.stringify(credential), options);
+  const stdout = await run(helper, "store", JSON.stringify(credential), options);
+  if (stdout === undefined) throw failed(helper, "it says that there is nothing to be found");
 }
 
 /** Has a helper forget a registry; false if it knew none. Throws AUTH if it cannot be asked. */

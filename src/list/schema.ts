@@ -109,7 +109,6 @@ const Registry = z
     },
     "expected the settings of a registry, such as {plainHttp: true}",
   )
-  .superRefine(checkLogin)
   .superRefine(({ clientCert, clientKey }, context) => {
     if ((clientCert === undefined) === (clientKey === undefined)) return;
     const [given, missing] =
@@ -161,7 +160,11 @@ export const List = z
       version: z.literal(listVersion, `expected ${listVersion}`).describe("The version of the list format."),
       defaults: Defaults.nullish().describe("What holds for every image that does not say otherwise."),
       registries: z
-        .record(registryHost, Registry.nullable(), "expected a mapping from registry hosts to their settings")
+        .record(
+          registryHost,
+          Registry.superRefine(checkLogin).nullable(),
+          "expected a mapping from registry hosts to their settings",
+        )
         .nullish()
         .describe("Settings of registries by host[:port], such as docker.io or registry.internal:5000."),
       images: z

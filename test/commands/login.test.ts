@@ -200,16 +200,21 @@ describe("a helper", () => {
     expect([again.code, again.stdout]).toEqual([0, `there were no credentials for ${registry.host}\n`]);
   });
 
-  test("that does not work fails the login, and nothing is written in its place", async () => {
+  test.each([
+    ["cat; exit 1", "it ended with exit code 1"],
+    [
+      "cat; echo credentials not found in native keychain; exit 1",
+      "it says that there is nothing to be found",
+    ],
+  ])("that does not work fails the login, and nothing is written in its place: %s", async (script, state) => {
     await using registry = await start();
-    await home.helper("safe", "cat; exit 1");
+    await home.helper("safe", script);
     const path = await home.write(".docker/config.json", { credsStore: "safe" });
     const before = await readFile(path, "utf8");
     const result = await login(registry);
     expect(result.code).toBe(1);
-    expect(result.stderr).toMatch(
-      /^Error: Cannot ask the credential helper docker-credential-safe, .*exit code 1$/m,
-    );
+    expect(result.stderr).toMatch(/^Error: Cannot ask the credential helper docker-credential-safe, /m);
+    expect(result.stderr).toContain(`: ${state}\n`);
     expect(await readFile(path, "utf8")).toBe(before);
   });
 });

@@ -191,7 +191,7 @@ describe.skipIf(tools === undefined)("a docker-registry", () => {
 
     test("no password", async () => {
       const { host, push, pull, answered } = await tryBoth({ options: passwords });
-      expectRefused([push, pull], `${host} answered 401 (not authenticated)`, `log in to ${host}`);
+      expectRefused([push, pull], `${host} answered 401 (not authenticated)`, `mirror login ${host}`);
       expect(answered).toEqual([]);
     });
 
