@@ -42,6 +42,7 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
   const wires = new Wires(connector, timeouts);
   const { onRequest } = options;
   const forwardProxy = (url: URL): HttpProxy | undefined => connector.forwardProxy(url);
+  /** Origins that have answered, or that were asked why they do not. */
   const answered = new Set<string>();
   /** An origin that never answers, and ends what it has accepted: it may have said why. */
   const explained = (transport: Transport): Transport => {
@@ -55,7 +56,10 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
         const broke = brokenCodes.has(systemCode(error) ?? "");
         if (url.protocol !== "https:" || !broke || answered.has(url.origin) || signal?.aborted === true)
           throw error;
-        const alert = await lateAlert(connector, url, timeouts.connectMs, signal);
+        // Once is enough: the alert comes within a round trip, or never.
+        answered.add(url.origin);
+        const waitMs = Math.min(alertWaitMs, timeouts.connectMs);
+        const alert = await lateAlert(connector, url, waitMs, signal);
         throw alert === undefined ? error : networkError(what, url.host, alert);
       }
     };
@@ -77,6 +81,7 @@ export function makeNetwork(options: NetworkOptions, clock: Clock, guard: Addres
   };
 }
 
+const alertWaitMs = 2000;
 const brokenCodes: ReadonlySet<string> = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
 const proxyStatuses: ReadonlySet<number> = new Set([403, 502, 503, 504]);
 
