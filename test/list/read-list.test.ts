@@ -291,7 +291,7 @@ it("takes the example that is shipped, with every key in it", async () => {
   expect(text.split("\n")[0]).toBe("# yaml-language-server: $schema=./manifests.schema.json");
   const list = read(text);
   expect(new Set([...list.registries.values()].flatMap(Object.keys))).toEqual(
-    new Set(["concurrency", "plainHttp", "insecure", "caFile", "chunkSize"]),
+    new Set(["concurrency", "plainHttp", "insecure", "caFile", "chunkSize", "mirrors"]),
   );
   expect(list.images.some((image) => image.as !== undefined)).toBe(true);
   expect(list.images.some((image) => image.platforms.length === 0)).toBe(true);
