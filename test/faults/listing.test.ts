@@ -85,7 +85,7 @@ test.each([
     expect([error.code, error.message]).toEqual(["REGISTRY", expect.stringContaining("never end")]);
     expect(registry.count("GET", /tags\/list/)).toBeLessThanOrEqual(most);
   },
-  60_000,
+  120_000,
 );
 
 test("row 48: more entries than anybody has are given up", async () => {

@@ -114,7 +114,10 @@ describe("a whole body", () => {
 
 describe("a body that is not whole", () => {
   test.each([
-    ["fewer bytes than its length", Buffer.concat([Buffer.from(`${ok}content-length: 3001\r\n\r\n`), bytes])],
+    [
+      "fewer bytes than its length",
+      Buffer.concat([Buffer.from(`${ok}content-length: 3000\r\n\r\n`), bytes.subarray(1)]),
+    ],
     [
       "no last chunk",
       Buffer.concat([
