@@ -1,4 +1,4 @@
-/** Rows 43 to 47 of the fault list: limits, lost answers and sessions, refused content, two at a time. */
+/** Rows 43 to 46 of the fault list: limits, lost answers and sessions, refused content. */
 import { expect, test } from "vitest";
 import { startRegistry } from "../registry/registry.ts";
 import { blobSource, descriptorOf, failureOf, logged } from "../registry-client/support.ts";
@@ -277,29 +277,4 @@ test("row 46: a 401 that comes early ends the body, and the same request goes ag
   expect(puts.map(({ status }) => status)).toEqual([401, 201]);
   expect(puts[0]?.bytesIn).toBeLessThan(large.length);
   expect(registry.blob("a", descriptorOf(large).digest)?.equals(large)).toBe(true);
-});
-
-test("row 47: two sources give the same blob at the same time", async () => {
-  await using registry = await startRegistry();
-  const outcomes = await surviving({ registries: [registry] }, async (connect) => {
-    const watched = connect(registry, { plainHttp });
-    return await Promise.all(
-      [1, 2, 3].map(async () => await watched.repository("a").push(blobSource(bytes))),
-    );
-  });
-  expect([...outcomes].sort()).toEqual(["present", "present", "stored"]);
-  expect(registry.count("PUT", /uploads/)).toBe(1);
-});
-
-test("row 47: the second one sends it if the first one fails", async () => {
-  await using registry = await startRegistry();
-  registry.fault("status", { status: 400, times: 1, match: { method: "PUT" } });
-  const outcomes = await surviving({ registries: [registry] }, async (connect) => {
-    const watched = connect(registry, { plainHttp });
-    return await Promise.allSettled(
-      [1, 2].map(async () => await watched.repository("a").push(blobSource(bytes))),
-    );
-  });
-  expect(outcomes.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
-  expect(registry.blob("a", digest)?.equals(bytes)).toBe(true);
 });

@@ -1,4 +1,4 @@
-/** Rows 7 and 39 to 43 of the fault list: locations, mounts, what chunks are answered, offsets, limits. */
+/** Rows 7, 39 to 42 and 47 of the fault list: locations, mounts, what chunks are answered, offsets, two at a time. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startRegistry } from "../registry/registry.ts";
 import { blobSource, descriptorOf, failureOf, logged } from "../registry-client/support.ts";
@@ -256,5 +256,30 @@ test("row 42: a 416 about the size leads to smaller chunks", async () => {
       .repository("a")
       .push(blobSource(bytes));
   });
+  expect(registry.blob("a", digest)?.equals(bytes)).toBe(true);
+});
+
+test("row 47: two sources give the same blob at the same time", async () => {
+  await using registry = await startRegistry();
+  const outcomes = await surviving({ registries: [registry] }, async (connect) => {
+    const watched = connect(registry, { plainHttp });
+    return await Promise.all(
+      [1, 2, 3].map(async () => await watched.repository("a").push(blobSource(bytes))),
+    );
+  });
+  expect([...outcomes].sort()).toEqual(["present", "present", "stored"]);
+  expect(registry.count("PUT", /uploads/)).toBe(1);
+});
+
+test("row 47: the second one sends it if the first one fails", async () => {
+  await using registry = await startRegistry();
+  registry.fault("status", { status: 400, times: 1, match: { method: "PUT" } });
+  const outcomes = await surviving({ registries: [registry] }, async (connect) => {
+    const watched = connect(registry, { plainHttp });
+    return await Promise.allSettled(
+      [1, 2].map(async () => await watched.repository("a").push(blobSource(bytes))),
+    );
+  });
+  expect(outcomes.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
   expect(registry.blob("a", digest)?.equals(bytes)).toBe(true);
 });
