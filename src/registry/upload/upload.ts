@@ -168,7 +168,7 @@ class Upload {
     const sourceFailed = this.#content.failedWith(error);
     const brokeHere = !sourceFailed && patience.brokeAt(error, sent);
     const before = client.manners.chunkFor(this.#blob.descriptor.size);
-    const remedy = remedyFor({ error, part, sent, brokeHere }, client.manners);
+    const remedy = remedyFor({ error, part, brokeHere }, client.manners);
     if (before !== client.manners.chunkFor(this.#blob.descriptor.size)) patience.reshaped();
     switch (remedy) {
       case "replay":
