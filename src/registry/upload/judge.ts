@@ -19,8 +19,6 @@ export interface Part {
 export interface Mishap {
   readonly error: AppError;
   readonly part: Part;
-  /** Bytes of the body that were handed to the connection. */
-  readonly sent: number;
   /** The connection broke at about the same place before. */
   readonly brokeHere: boolean;
 }
@@ -32,14 +30,17 @@ export interface Mishap {
  */
 export type Remedy = "replay" | "locate" | "offset" | "reshape" | "lost" | "damaged" | "fail";
 
+/** No proxy ends connections for the sake of bodies of this size (nginx has 1 MiB when it is installed). Bytes. */
+const nobodysLimitBytes = 1_000_000;
 const unchunkedStatuses: ReadonlySet<number> = new Set([405, 411, 415, 501]);
 
 /** The remedy for a mishap. What it tells of the host is learned on the way. */
-export function remedyFor({ error, part, sent, brokeHere }: Mishap, manners: UploadManners): Remedy {
+export function remedyFor({ error, part, brokeHere }: Mishap, manners: UploadManners): Remedy {
   if (!(error instanceof RegistryError)) {
     if (!isAppError(error, "NETWORK")) return "fail";
-    // A proxy that ends the connection instead of answering 413: what comes next is smaller.
-    if (brokeHere && sent < part.length) manners.tooLarge(part.length);
+    // A proxy that ends the connection instead of answering 413: what comes next is smaller. All of a chunk may have
+    // left for the buffers in between by then.
+    if (brokeHere && part.length > nobodysLimitBytes) manners.tooLarge(part.length);
     return "locate";
   }
   const learned = (yes: boolean): Remedy => (yes ? "reshape" : "fail");

@@ -53,6 +53,12 @@ export class Patience {
     this.#attempts = 0;
   }
 
+  /** Another shape is tried from now on: its budget is its own. */
+  reshaped(): void {
+    this.#attempts = 0;
+    this.#brokeAt = undefined;
+  }
+
   /** A request was refused before anything of it was taken. Returns when it may be sent again, or throws. */
   async refused(error: AppError): Promise<void> {
     if (error instanceof RegistryError && error.limited) {

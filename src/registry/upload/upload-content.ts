@@ -118,6 +118,8 @@ export class UploadContent {
       }
     } catch (error) {
       this.#failure = error;
+      // A stream that has failed would only end the next time.
+      this.#stream = undefined;
       throw error;
     }
   }

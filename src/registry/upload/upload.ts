@@ -144,7 +144,9 @@ class Upload {
   /** Gets over a failure, or throws it. True if the blob is stored all the same. */
   async #recover(thrown: unknown, session: UploadSession, part: Part): Promise<boolean> {
     const { signal } = this.#options;
-    const final = signal?.aborted === true || !isAppError(thrown) || isAppError(thrown, "INTEGRITY");
+    // What the source answers is nothing that another session would change, unless its line broke.
+    const gone = this.#content.failedWith(thrown) && !isAppError(thrown, "NETWORK");
+    const final = signal?.aborted === true || gone || !isAppError(thrown) || isAppError(thrown, "INTEGRITY");
     const sent = Math.max(this.#content.offset - part.offset, 0);
     // The answer to an upload got lost: is the blob there all the same?
     if (!final && part.closes && sent >= part.length && isUnknown(thrown)) {
@@ -165,7 +167,9 @@ class Upload {
     const patience = this.#patience;
     const sourceFailed = this.#content.failedWith(error);
     const brokeHere = !sourceFailed && patience.brokeAt(error, sent);
-    const remedy = remedyFor({ error, part, sent, brokeHere }, client.manners);
+    const before = client.manners.chunkFor(this.#blob.descriptor.size);
+    const remedy = remedyFor({ error, part, brokeHere }, client.manners);
+    if (before !== client.manners.chunkFor(this.#blob.descriptor.size)) patience.reshaped();
     switch (remedy) {
       case "replay":
         // Elsewhere than at the registry there is no token of ours to renew.
