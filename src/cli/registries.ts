@@ -59,7 +59,9 @@ export class Registries implements AsyncDisposable {
     const target = registry === undefined ? undefined : parseRegistryTarget(registry).host;
     if (login === undefined) this.#owner ??= credentialOwner(new Set(named), target, process.env);
     for (const host of new Set([...named, ...mirrors])) {
-      if (!this.#clients.has(host)) this.#clients.set(host, await this.#make(host));
+      // There is another place for what a mirror has: it is not waited for.
+      const spare = !named.includes(host);
+      if (!this.#clients.has(host)) this.#clients.set(host, await this.#make(host, spare));
     }
   }
 
@@ -115,8 +117,9 @@ export class Registries implements AsyncDisposable {
     return place;
   }
 
-  async #make(host: string): Promise<RegistryClient> {
+  async #make(host: string, spare: boolean): Promise<RegistryClient> {
     const settings = this.#settings.get(host) ?? {};
+    const { patience } = this.#flags;
     const flags = this.#flags;
     return new RegistryClient(host, {
       ...(await this.#trust.of(host)),
@@ -128,7 +131,7 @@ export class Registries implements AsyncDisposable {
       chunkBytes: settings.chunkSize,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
-      patienceMs: flags.patience === undefined ? undefined : flags.patience * 1000,
+      patienceMs: spare ? 0 : patience === undefined ? undefined : patience * 1000,
       onRateLimit: (rate) => this.#emit({ type: "rate-limit", registry: host, ...rate }),
       ...(isDebug(process.env)
         ? {

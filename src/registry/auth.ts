@@ -27,6 +27,8 @@ export interface AuthOptions {
 
 /** A token is renewed this long before it ends, so that it does not end under way. */
 const renewBeforeMs = 10_000;
+/** A token that is refused so soon was never good: its age teaches nothing. */
+const neverGoodMs = 500;
 
 /** The authentication state of one registry. */
 export class Authenticator {
@@ -36,6 +38,8 @@ export class Authenticator {
   readonly #secrets = new Set<string>();
   readonly #noted = new Set<string>();
   #challenge: { readonly challenge: Challenge; readonly url: URL } | undefined;
+  /** How long tokens really serve, where the registry has refused one before the end that its service had told. */
+  #servesMs = Number.POSITIVE_INFINITY;
 
   constructor(options: AuthOptions) {
     this.#options = options;
@@ -80,7 +84,8 @@ export class Authenticator {
     const known = this.#tokens.get(key);
     if (known !== undefined) {
       const token = await known;
-      if (token.expiresAtMs - renewBeforeMs > this.#options.clock.now()) return token.header;
+      const endMs = Math.min(token.expiresAtMs - renewBeforeMs, token.givenAtMs + this.#servesMs);
+      if (endMs > this.#options.clock.now()) return token.header;
       if (this.#tokens.get(key) === known) this.#tokens.delete(key);
     }
     // Single flight: whoever comes while a token is on its way waits for that one.
@@ -125,11 +130,18 @@ export class Authenticator {
     return known.reduce((clean, secret) => clean.replaceAll(secret, "***"), text);
   }
 
-  /** Forgets the token that was just refused, unless another request has renewed it already. */
+  /**
+   * Forgets the token that was just refused, unless another request has renewed it already. One that had served
+   * before has ended early (the two clocks differ, or the service promises too much): the next are renewed in time,
+   * since an upload that meets this between two chunks starts over, and would meet it again.
+   */
   async reject(header: string | undefined): Promise<void> {
     for (const [key, pending] of this.#tokens) {
       const token = await pending.catch(() => undefined);
-      if (token?.header === header && this.#tokens.get(key) === pending) this.#tokens.delete(key);
+      if (token === undefined || token.header !== header || this.#tokens.get(key) !== pending) continue;
+      this.#tokens.delete(key);
+      const ageMs = this.#options.clock.now() - token.givenAtMs;
+      if (ageMs > neverGoodMs) this.#servesMs = Math.min(this.#servesMs, ageMs / 2);
     }
   }
 

@@ -163,7 +163,8 @@ export class RegistryClient {
         progress.expired += 1;
         return "again";
       }
-      if (isLimited(failure)) turn.limited();
+      // A registry that is unavailable is asked by fewer at a time too; nginx says so of its limits.
+      if (isLimited(failure) || failure.status === 503) turn.limited();
       if (failure.passing) return failure;
       throw failure;
     } catch (error) {

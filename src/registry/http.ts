@@ -41,12 +41,14 @@ export interface Exchange {
   readonly authorization?: string | undefined;
   readonly body?: string | Uint8Array | ContentBody | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds until the answer must begin; that of {@link Timeouts} if left out. */
-  readonly headersTimeoutMs?: number;
+  /** Milliseconds beyond those of {@link Timeouts} until the answer must begin. */
+  readonly extraMs?: number;
   /** What is being done, for messages: `read the tag 1.0 of app`. */
   readonly what: string;
 }
 
+/** What the buffers of a connection take in whole. */
+const smallBodyBytes = 64 * 1024;
 const maxRedirects = 10;
 const maxDrainBytes = 16 * 1024;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -77,8 +79,9 @@ export function requestTransport(means: Means & { readonly dispatcher: Dispatche
         body: exchange.body ?? null,
         signal: exchange.signal ?? null,
         // undici closes the connection after every HEAD otherwise, and HEAD is what we ask most.
-        reset: false,
-        headersTimeout: exchange.headersTimeoutMs ?? timeouts.headersMs,
+        // But a large body that was refused early may still fill the connection, for the next request to wait behind.
+        reset: Buffer.byteLength(exchange.body ?? "") > smallBodyBytes,
+        headersTimeout: timeouts.headersMs + (exchange.extraMs ?? 0),
       });
       const { statusCode, headers, body } = await orAborted(pending, exchange.signal);
       // A body that nobody reads is destroyed, and there is nobody to tell.
@@ -98,7 +101,8 @@ export function requestTransport(means: Means & { readonly dispatcher: Dispatche
 /** Blobs in either direction, over connections of our own that use their buffers again (wire.ts says why). */
 export function blobTransport(means: Means & { readonly wires: Wires }): Transport {
   return async (exchange) => {
-    const { url, method, body, headersTimeoutMs = means.timeouts.headersMs } = exchange;
+    const { url, method, body, extraMs = 0 } = exchange;
+    const headersTimeoutMs = means.timeouts.headersMs + extraMs;
     const forward = means.forwardProxy(url);
     const target = forward === undefined ? undefined : `${url.origin}${url.pathname}${url.search}`;
     const sent = isContent(body) ? body : undefined;

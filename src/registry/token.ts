@@ -13,6 +13,8 @@ export interface Token {
   readonly header: string;
   /** On the clock that was given, in milliseconds. */
   readonly expiresAtMs: number;
+  /** When it came. */
+  readonly givenAtMs: number;
 }
 
 /** What to ask a token service for. */
@@ -121,7 +123,8 @@ function parseToken(body: string, registry: string, realm: URL, clock: Clock): T
     Math.max(Number.isFinite(told) ? (told ?? 0) : 0, minTokenSeconds),
     maxTokenSeconds,
   );
-  return { header: `Bearer ${token}`, expiresAtMs: clock.now() + seconds * 1000 };
+  const givenAtMs = clock.now();
+  return { header: `Bearer ${token}`, givenAtMs, expiresAtMs: givenAtMs + seconds * 1000 };
 }
 
 function refused(

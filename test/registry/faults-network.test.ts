@@ -22,7 +22,7 @@ async function answer(name: FaultName, options: object, until: RegExp): Promise<
 }
 
 test.each<[FaultName, object, RegExp]>([
-  ["length-too-large", { extra: 7 }, /content-length: 27\r\n\r\nabcdefghijklmnopqrst$/],
+  ["length-too-large", { missing: 7 }, /content-length: 20\r\n\r\nabcdefghijklm$/],
   [
     "length-and-chunks",
     {},

@@ -14,6 +14,8 @@ const maxMisplaced = 3;
 const maxTries = 60;
 /** Breaks this near to each other are at the same place: what is under way in buffers differs. Bytes. */
 const nearBytes = 4 * 1024 * 1024;
+/** How it looks when the other side ends a connection. */
+const brokenCodes: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
 
 /** The patience with one upload. */
 export class Patience {
@@ -126,9 +128,8 @@ export class Patience {
   /** True if the connection broke after `sent` bytes of a body, and did so at about the same place before. */
   brokeAt(error: AppError, sent: number): boolean {
     if (error instanceof RegistryError || !isAppError(error, "NETWORK")) return false;
-    // Not broken, but answered too soon.
-    if (systemCode(error.cause) === "MIRROR_EARLY_ANSWER") return false;
-    if (sent === 0) return false;
+    // Silence, and answers that come too soon, say nothing of a size.
+    if (sent === 0 || !brokenCodes.has(systemCode(error.cause) ?? "")) return false;
     const before = this.#brokeAt;
     this.#brokeAt = sent;
     return before !== undefined && Math.abs(before - sent) <= Math.max(nearBytes, sent / 4);

@@ -17,8 +17,6 @@ import { UploadContent } from "./upload-content.ts";
 import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 
 const octets = { "content-type": "application/octet-stream" };
-/** A registry that checks a digest of many gigabytes, or moves them to its storage, answers late. Milliseconds. */
-const commitTimeoutMs = 15 * 60_000;
 /** Under this size sending again costs no more than asking how far a session has got. Bytes. */
 const worthAskingBytes = 1024 * 1024;
 
@@ -110,7 +108,7 @@ class Upload {
       what: this.#what,
       scopes: this.#place.scopes,
       signal: this.#options.signal,
-      headersTimeoutMs: commitTimeoutMs,
+      extraMs: storingMs(part, size),
       accept: [200, 201, 202, 204],
       method: part.closes ? "PUT" : "PATCH",
       path: part.closes ? withDigest(url, digest) : url,
@@ -231,6 +229,14 @@ class Upload {
       "raise the limit of the proxy in front of it (nginx: client_max_body_size 0)",
     );
   }
+}
+
+/**
+ * How long a registry may take to store what it has got, in milliseconds: it moves the last megabytes to its storage
+ * (2 MB/s at least), and at the end checks a digest of many gigabytes and copies them to their place (20 MB/s).
+ */
+function storingMs({ length, closes }: Part, size: number): number {
+  return Math.min(length / 2_000, 120_000) + (closes ? size / 20_000 : 0);
 }
 
 function withDigest(session: URL, digest: string): URL {

@@ -20,10 +20,11 @@ function rewritten(write: (socket: Socket, bytes: Buffer) => void): Fault {
 }
 
 export const networkFaults = {
-  /** Says that `extra` more bytes come than do, and hangs up. */
-  "length-too-large": ({ extra = 10 }: { readonly extra?: number } = {}): Fault =>
+  /** Hangs up `missing` bytes before the end that its length promises. */
+  "length-too-large": ({ missing = 10 }: { readonly missing?: number } = {}): Fault =>
     rewritten((socket, bytes) => {
-      socket.end(Buffer.concat([Buffer.from(head(`content-length: ${bytes.length + extra}`)), bytes]));
+      const sent = bytes.subarray(0, -missing);
+      socket.end(Buffer.concat([Buffer.from(head(`content-length: ${bytes.length}`)), sent]));
     }),
 
   /** Has a length and a transfer encoding: what smuggles answers. */
