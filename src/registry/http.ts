@@ -41,6 +41,8 @@ export interface Exchange {
   readonly authorization?: string | undefined;
   readonly body?: string | Uint8Array | ContentBody | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Over a connection of its own, for content. */
+  readonly fresh?: boolean;
   /** Milliseconds beyond those of {@link Timeouts} until the answer must begin. */
   readonly extraMs?: number;
   /** What is being done, for messages: `read the tag 1.0 of app`. */
@@ -101,7 +103,7 @@ export function requestTransport(means: Means & { readonly dispatcher: Dispatche
 /** Blobs in either direction, over connections of our own that use their buffers again (wire.ts says why). */
 export function blobTransport(means: Means & { readonly wires: Wires }): Transport {
   return async (exchange) => {
-    const { url, method, body, extraMs = 0 } = exchange;
+    const { url, method, body, fresh = false, extraMs = 0 } = exchange;
     const headersTimeoutMs = means.timeouts.headersMs + extraMs;
     const forward = means.forwardProxy(url);
     const target = forward === undefined ? undefined : `${url.origin}${url.pathname}${url.search}`;
@@ -110,7 +112,7 @@ export function blobTransport(means: Means & { readonly wires: Wires }): Transpo
     try {
       const headers = { ...headersOf(exchange, forward), ...length };
       const pending = means.wires.send(
-        { method, url, target, headers, body: sent?.content, headersTimeoutMs },
+        { method, url, target, headers, body: sent?.content, fresh, headersTimeoutMs },
         exchange.signal,
       );
       const answer = await orAborted(pending, exchange.signal);

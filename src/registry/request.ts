@@ -41,6 +41,8 @@ export interface RegistryRequest {
   /** The answer's body is a blob: it comes over a connection made for large bodies. */
   readonly blob?: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** Over a connection of its own, for content. */
+  readonly fresh?: boolean;
   /** Milliseconds beyond the usual until the answer must begin: for what takes the registry long. */
   readonly extraMs?: number;
   /** Statuses that are answers, not failures. */

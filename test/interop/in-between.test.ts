@@ -154,7 +154,12 @@ describe.skipIf(tools === undefined || proxies === undefined)(
       expect(verified, verified.stderr).toMatchObject({ code: 0 });
     });
 
-    test("a line that breaks after 1 to 20 MB lets a push of smaller layers through", async () => {
+    test.each([
+      ["smaller layers", () => middle],
+      // distribution 2.8 cannot go on after a cut: these get through in chunks that the line lets pass.
+      ["layers larger than that", () => large],
+    ])("a line that breaks after 1 to 20 MB lets a push of %s through", async (_what, which) => {
+      const image = which();
       await using registry = await startDockerRegistry({ program });
       const sizes = randomBytesOf("breaks", 1000);
       let at = 0;
@@ -162,10 +167,10 @@ describe.skipIf(tools === undefined || proxies === undefined)(
         port: portOf(registry),
         breakAfter: () => 1_000_000 + ((sizes[at++ % sizes.length] ?? 0) / 255) * 19_000_000,
       });
-      const pushed = await runMirror(["push", bundle(middle), "--registry", relay.host]);
+      const pushed = await runMirror(["push", bundle(image), "--registry", relay.host]);
       expect(pushed, pushed.stderr).toMatchObject({ code: 0 });
       expect(relay.broken).toBeGreaterThanOrEqual(2);
-      await expectManifests({ skopeo, host: registry.host }, manifestsOf([middle]));
+      await expectManifests({ skopeo, host: registry.host }, manifestsOf([image]));
     });
   },
 );

@@ -18,6 +18,8 @@ export interface WireRequest {
   readonly headers: Readonly<Record<string, string>>;
   /** The body, of exactly as many bytes as the content-length header says. */
   readonly body?: ByteStream | undefined;
+  /** Over a new connection, which serves nothing else. */
+  readonly fresh: boolean;
   /** Milliseconds until the answer must begin once the request is sent. */
   readonly headersTimeoutMs: number;
 }

@@ -30,8 +30,8 @@ export class Wires {
   async send(request: WireRequest, signal?: AbortSignal): Promise<WireAnswer> {
     for (;;) {
       signal?.throwIfAborted();
-      const warm = this.#take(request.url.origin);
-      const wire = warm ?? (await this.#connect(request.url, signal));
+      const warm = request.fresh ? undefined : this.#take(request.url.origin);
+      const wire = warm ?? (await this.#connect(request, signal));
       if (signal?.aborted === true) wire.destroy(signal.reason);
       const abort = (): void => wire.destroy(signal?.reason);
       signal?.addEventListener("abort", abort, { once: true });
@@ -51,12 +51,13 @@ export class Wires {
     for (const wire of this.#open.keys()) wire.destroy(coded("UND_ERR_DESTROYED", "the client is closed"));
   }
 
-  async #connect(url: URL, signal: AbortSignal | undefined): Promise<Wire> {
+  async #connect({ url, fresh }: WireRequest, signal: AbortSignal | undefined): Promise<Wire> {
     const { origin } = url;
     const events = {
       onIdle: (wire: Wire): void => {
         this.#open.get(wire)?.();
-        this.#keep(origin, wire);
+        if (fresh) wire.destroy();
+        else this.#keep(origin, wire);
       },
       onClose: (wire: Wire): void => {
         this.#open.get(wire)?.();

@@ -58,6 +58,7 @@ export class UploadManners {
   /** The smallest request that was too large. */
   #refusedBytes = Number.POSITIVE_INFINITY;
   #patchesWhole = false;
+  #fresh = false;
   #findsByMount: boolean;
   #statusMisses = 0;
   readonly #told = new Set<string>();
@@ -113,6 +114,20 @@ export class UploadManners {
     this.#chunkBytes = this.#limited ? Math.min(this.#chunkBytes, next) : next;
     this.#limited = true;
     return true;
+  }
+
+  /** True if every request of an upload gets a connection of its own. */
+  get freshConnections(): boolean {
+    return this.#fresh;
+  }
+
+  /**
+   * The line breaks at all sorts of places, and the registry does not say how far an upload has got: what is left is
+   * chunks that get through before the line breaks, each over a connection of its own. `bytes`: what got through.
+   */
+  brittle(bytes: number): void {
+    this.#fresh = true;
+    this.tooLarge(bytes);
   }
 
   /** A chunk of `bytes` was too small. Returns false if larger ones are too large. */

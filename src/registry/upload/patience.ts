@@ -14,6 +14,10 @@ const maxMisplaced = 3;
 const maxTries = 60;
 /** Breaks this near to each other are at the same place: what is under way in buffers differs. Bytes. */
 const nearBytes = 4 * 1024 * 1024;
+/** Sessions that a line may cost before it counts as one that breaks again and again. */
+const toleratedCuts = 3;
+/** Smaller requests are of no use: who breaks these lets nothing through. Bytes. */
+const smallestCut = 1_000_001;
 /** How it looks when the other side ends a connection. */
 const brokenCodes: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"]);
 
@@ -33,6 +37,9 @@ export class Patience {
   #furthest = 0;
   #lowered: number | undefined;
   #brokeAt: number | undefined;
+  /** Sessions that a broken line has cost, and the fewest bytes that one of them took. */
+  #cut = 0;
+  #shortest = Number.POSITIVE_INFINITY;
 
   constructor(place: UploadPlace, descriptor: Descriptor, signal: AbortSignal | undefined) {
     this.#place = place;
@@ -133,6 +140,19 @@ export class Patience {
     const before = this.#brokeAt;
     this.#brokeAt = sent;
     return before !== undefined && Math.abs(before - sent) <= Math.max(nearBytes, sent / 4);
+  }
+
+  /**
+   * A broken connection has cost the session after `sent` bytes of a body. If that happens again and again, the size of
+   * a request that may get through all the same, in bytes; undefined before.
+   */
+  cutAt(error: AppError, sent: number): number | undefined {
+    if (sent === 0 || !brokenCodes.has(systemCode(error.cause) ?? "")) return undefined;
+    this.#cut += 1;
+    this.#shortest = Math.min(this.#shortest, sent);
+    if (this.#cut < toleratedCuts) return undefined;
+    // Most of what was sent may have been on its way still.
+    return Math.max(this.#shortest / 4, smallestCut);
   }
 
   #explained(error: AppError): AppError {

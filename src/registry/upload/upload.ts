@@ -109,6 +109,7 @@ class Upload {
       scopes: this.#place.scopes,
       signal: this.#options.signal,
       extraMs: storingMs(part, size),
+      fresh: client.manners.freshConnections,
       accept: [200, 201, 202, 204],
       method: part.closes ? "PUT" : "PATCH",
       path: part.closes ? withDigest(url, digest) : url,
@@ -195,7 +196,14 @@ class Upload {
         const found = worth ? await askSession(this.#place, session, this.#options.signal) : undefined;
         const usable =
           found !== undefined && found.offset >= part.offset && found.offset <= part.offset + sent;
-        return usable ? this.#goOn(found) : this.#restart(session);
+        if (usable) return this.#goOn(found);
+        const through = sourceFailed ? undefined : patience.cutAt(error, sent);
+        if (through !== undefined) {
+          client.manners.brittle(Math.min(through, part.length));
+          patience.reshaped();
+          this.#warnOfSlowness();
+        }
+        return this.#restart(session);
       }
       case "lost":
         await patience.lost(error);
@@ -226,7 +234,9 @@ class Upload {
     if (!client.manners.slow || !client.manners.once("slow")) return;
     client.warn(
       `${client.registry} takes no large requests, so blobs go there in many small chunks, which costs speed`,
-      "raise the limit of the proxy in front of it (nginx: client_max_body_size 0)",
+      client.manners.freshConnections
+        ? "look at what is in between: the line to it breaks in the middle of larger ones"
+        : "raise the limit of the proxy in front of it (nginx: client_max_body_size 0)",
     );
   }
 }
