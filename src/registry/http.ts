@@ -64,6 +64,12 @@ interface Means {
   readonly forwardProxy: (url: URL) => HttpProxy | undefined;
 }
 
+/** The body of an answer that has none. */
+const nothing: AnswerBody = {
+  [Symbol.asyncIterator]: () => ({ next: async () => ({ done: true, value: undefined }) }),
+  destroy: () => undefined,
+};
+
 /** Small requests and answers, through undici. */
 export function requestTransport(means: Means & { readonly dispatcher: Dispatcher }): Transport {
   const { dispatcher, timeouts } = means;
@@ -88,6 +94,11 @@ export function requestTransport(means: Means & { readonly dispatcher: Dispatche
       const { statusCode, headers, body } = await orAborted(pending, exchange.signal);
       // A body that nobody reads is destroyed, and there is nobody to tell.
       body.on("error", () => undefined);
+      if (exchange.method === "HEAD" || statusCode === 204 || headers["content-length"] === "0") {
+        // Most answers have no body; its streams would cost more than all the rest of a small request.
+        body.resume();
+        return { status: statusCode, headers, body: nothing, url };
+      }
       return {
         status: statusCode,
         headers,
