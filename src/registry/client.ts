@@ -7,6 +7,7 @@ import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retr
 import { AppError, isAppError, systemCode } from "../errors.ts";
 import { Authenticator } from "./auth.ts";
 import { Budget } from "./budget.ts";
+import { Ending } from "./ending.ts";
 import { answerError, RegistryError } from "./errors.ts";
 import { connectHost } from "./host.ts";
 import { type Answer, discard, failedAnswer, isContent, readText, sendFollowing } from "./http.ts";
@@ -38,6 +39,7 @@ export class RegistryClient {
   readonly clock: Clock;
   readonly #options: ClientOptions;
   readonly #auth: Authenticator;
+  readonly #ending: Ending;
   #network: Network;
   #origin: Promise<URL> | undefined;
   #secure = true;
@@ -50,6 +52,7 @@ export class RegistryClient {
     this.registry = registry;
     this.#options = options;
     this.clock = options.clock ?? systemClock;
+    this.#ending = new Ending(this.clock);
     this.pace = new Pace(options.concurrency ?? defaultConcurrency, this.clock);
     this.manners = new UploadManners(registry, options.chunkBytes);
     this.guard = new AddressGuard(connectHost(registry));
@@ -113,7 +116,7 @@ export class RegistryClient {
       const delayMs = this.#delayMs(outcome, budget.attempt);
       if (isContent(wanted.body) || wanted.retry === false || wanted.signal?.aborted === true) throw outcome;
       const silent = outcome.code === "NETWORK";
-      if (silent && this.#gone) throw outcome;
+      if (silent && (this.#gone || this.#ending.over)) throw outcome;
       if (budget.isSpent(outcome)) {
         this.#gone ||= silent;
         throw outcome;
@@ -122,8 +125,14 @@ export class RegistryClient {
     }
   }
 
-  /** Ends all connections. */
+  /** Sends a request that nobody waits for, once; {@link close} gives it a moment to get through. */
+  farewell(wanted: RegistryRequest): void {
+    this.#ending.farewell(this.request({ ...wanted, retry: false }).then(discard));
+  }
+
+  /** Ends all connections. Whatever is still under way or waits fails then. */
   async close(): Promise<void> {
+    await this.#ending.end({ any: this.pace.leftMs === 0 });
     await this.#network.close();
   }
 
@@ -135,7 +144,8 @@ export class RegistryClient {
     const own = url.origin === origin.origin;
     const large = wanted.blob === true || isContent(wanted.body);
     const transport = large ? this.#network.large : this.#network.small;
-    const turn = await this.pace.enter(wanted.signal);
+    const until = this.pace.leftMs > 0 ? this.#ending.signal(wanted.signal) : wanted.signal;
+    const turn = await this.pace.enter(until);
     try {
       const authorization = own ? await this.#auth.header(progress.scopes, wanted.signal) : undefined;
       const exchange = { ...wanted, url, authorization };
@@ -275,7 +285,7 @@ export class RegistryClient {
     delayMs: number,
   ): Promise<void> {
     this.#options.onRetry?.(what, attempt, delayMs, cause);
-    await this.clock.sleep(delayMs, signal);
+    await this.clock.sleep(delayMs, this.#ending.signal(signal));
   }
 }
 

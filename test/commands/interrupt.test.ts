@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { runMirror, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
-import { makeImage, seed, type TestImage } from "../support/images.ts";
+import { makeImage, makeIndex, seed, type TestImage } from "../support/images.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
 let folder: TempDir;
@@ -106,3 +106,73 @@ test("an interrupted sync leaves no tag behind, and a second one completes", asy
   expect((await runMirror(args)).code).toBe(0);
   expect([target.tags("team/app"), incompleteTags(target)]).toEqual([["1.0"], []]);
 });
+
+/** A bundle of the image, for what pushes it. */
+const bundle = (): string => folder.join("undisturbed.tar");
+
+test("an interrupted push takes back the uploads that it has begun", async () => {
+  await using target = await startRegistry();
+  const asked = new Promise<void>((resolve) => {
+    target.customFault("never answered", {
+      methods: ["PUT", "PATCH"],
+      path: /\/blobs\/uploads\//,
+      intercept: () => {
+        resolve();
+        return { status: 0, held: true };
+      },
+    });
+  });
+  await using running = await startMirror(["push", bundle(), "--registry", target.host]);
+  await asked;
+  running.kill("SIGINT");
+  expect((await running.result).code).toBe(130);
+  expect(target.count("DELETE", /\/blobs\/uploads\//)).toBeGreaterThan(0);
+  expect(target.openUploads).toBe(0);
+});
+
+test("Ctrl-C does not wait until a registry that limits requests may be asked again", async () => {
+  await using target = await startRegistry();
+  const limited = new Promise<void>((resolve) => {
+    target.customFault("limited", {
+      methods: ["PUT", "PATCH"],
+      path: /\/blobs\/uploads\//,
+      intercept: () => {
+        resolve();
+        return { status: 429, headers: { "retry-after": "60" } };
+      },
+    });
+  });
+  await using running = await startMirror(["push", bundle(), "--registry", target.host]);
+  await limited;
+  await running.until(/retrying/);
+  running.kill("SIGINT");
+  expect((await running.result).code).toBe(130);
+}, 15_000);
+
+test("a command that fails does not go on asking for what else it had begun", async () => {
+  await using registry = await startRegistry();
+  const [there, lost] = [await makeImage({ seed: "there" }), await makeImage({ seed: "lost" })];
+  const index = makeIndex([there, lost]);
+  seed(registry, "team/index", undefined, there);
+  registry.putManifest("team/index", "1.0", index.manifest, index.descriptor.mediaType);
+  const asked = new Promise<void>((resolve) => {
+    registry.customFault("never answered", {
+      path: new RegExp(`/manifests/${there.descriptor.digest}$`),
+      intercept: () => {
+        resolve();
+        return { status: 0, held: true };
+      },
+    });
+  });
+  registry.customFault("answered once the other one is under way", {
+    path: new RegExp(`/manifests/${lost.descriptor.digest}$`),
+    intercept: async () => {
+      await asked;
+      return undefined;
+    },
+  });
+  const { code, stderr } = await runMirror(["inspect", `${registry.host}/team/index:1.0`]);
+  expect(code).toBe(1);
+  expect(stderr).toContain(`Error: Cannot find ${registry.host}/team/index@${lost.descriptor.digest}`);
+  expect(stderr).not.toContain("retrying");
+}, 15_000);
