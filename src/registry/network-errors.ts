@@ -104,10 +104,11 @@ function proxyError(what: string, failure: ProxyFailure): AppError {
       cause: failure,
       details: { proxy: proxy.host, host: target, ...(status === undefined ? {} : { status }) },
     });
-  if (status === 407) {
+  // tinyproxy refuses a wrong password with 401.
+  if (status === 407 || (status === 401 && proxy.authorization !== undefined)) {
     const state = proxy.authorization === undefined ? "wants credentials" : "does not accept the credentials";
     const hint = `write them into ${proxy.variable}: http://USER:PASSWORD@${proxy.host}`;
-    return new AppError("AUTH", `Cannot ${what}: ${name} ${state} (407)`, {
+    return new AppError("AUTH", `Cannot ${what}: ${name} ${state} (${status})`, {
       hint,
       cause: failure,
       details: { proxy: proxy.host, status },
@@ -183,19 +184,28 @@ function certificateReason(host: string, code: string, cause: unknown): Reason {
   }
 }
 
-/** What an alert or a failure of the handshake means; the names are OpenSSL's. */
-function handshakeReason(host: string, code: string): Reason {
+/** What is wrong with the client certificate for a host, and what to do. */
+export function clientCertificateReason(host: string, state: "missing" | "refused"): Reason {
   const folder = `/etc/docker/certs.d/${host}/`;
-  if (code.endsWith("ALERT_CERTIFICATE_REQUIRED")) {
+  if (state === "missing") {
     return {
       text: "demands a client certificate, and there is none for it",
       hint: `put client.cert and client.key into ${folder}, or name them with clientCert and clientKey in the list`,
     };
   }
+  return {
+    text: "does not accept the client certificate",
+    hint: `check client.cert and client.key in ${folder}, or clientCert and clientKey in the list`,
+  };
+}
+
+/** What an alert or a failure of the handshake means; the names are OpenSSL's. */
+function handshakeReason(host: string, code: string): Reason {
+  if (code.endsWith("ALERT_CERTIFICATE_REQUIRED")) return clientCertificateReason(host, "missing");
   if (/ALERT_(?:BAD_CERTIFICATE|CERTIFICATE_\w+|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE)$/.test(code)) {
     return {
+      ...clientCertificateReason(host, "refused"),
       text: "does not accept the client certificate, or demands one",
-      hint: `check client.cert and client.key in ${folder}, or clientCert and clientKey in the list`,
     };
   }
   if (code.endsWith("ALERT_HANDSHAKE_FAILURE")) {

@@ -7,7 +7,7 @@ import { answerError, printable } from "./errors.ts";
 import { connectHost, isLoopbackHost, isPrivateAddress } from "./host.ts";
 import { type Answer, drain, failedAnswer, readText, singleHeader } from "./http.ts";
 import type { Spoken } from "./net/probe.ts";
-import { looksLikePlainHttp } from "./network-errors.ts";
+import { clientCertificateReason, looksLikePlainHttp } from "./network-errors.ts";
 
 /** What a registry may be spoken to in. */
 export interface SchemeRules {
@@ -107,6 +107,16 @@ export async function judgePing(answer: Answer, registry: string, what: string):
     throw new AppError("TLS", `Cannot ${what}: it speaks TLS, not plain HTTP`, {
       hint: `leave out --plain-http ${registry}`,
     });
+  }
+  // nginx completes the handshake, and says what it lacks afterwards.
+  const certificate = /No required SSL certificate was sent/i.test(body)
+    ? "missing"
+    : /SSL certificate error/i.test(body) && answer.status === 400
+      ? "refused"
+      : undefined;
+  if (certificate !== undefined) {
+    const { text, hint } = clientCertificateReason(registry, certificate);
+    throw new AppError("TLS", `Cannot ${what}: it ${text}`, { hint, details: { host: registry } });
   }
   const error = answerError(what, failedAnswer("GET", answer, body));
   if (error.passing) throw error;

@@ -49,6 +49,20 @@ describe("a registry that demands a client certificate", () => {
   });
 
   test.each([
+    ["No required SSL certificate was sent", /demands a client certificate, and there is none for it$/],
+    ["The SSL certificate error", /does not accept the client certificate$/],
+  ])("behind nginx says so with a page: %s", async (title, words) => {
+    await using registry = await startRegistry({ tls: certificates.server });
+    const body = `<html>\r\n<head><title>400 ${title}</title></head>\r\n</html>\r\n`;
+    registry.fault("status", { status: 400, headers: { "content-type": "text/html" }, body });
+    await using watched = connectTo(registry, { ca: ca() });
+    const error = await failureOf(watched.client.connect());
+    expect(error.code).toBe("TLS");
+    expect(error.message).toMatch(words);
+    expect(error.hint).toContain("client.cert and client.key");
+  });
+
+  test.each([
     ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", /does not accept the client certificate/],
     ["ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE", /does not accept the client certificate/],
     ["ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE", /refused the TLS handshake/],
