@@ -26,6 +26,8 @@ export interface FailedAnswer {
   readonly retryAfter?: string | undefined;
   readonly rateLimit?: RateLimit | undefined;
   readonly upload?: UploadPosition | undefined;
+  /** Where the credential was found that the request was sent with, if it is that which is refused. */
+  readonly credential?: string | undefined;
 }
 
 /** What an answer tells of an upload session, refusals included; secret, as the location may be signed. */
@@ -46,6 +48,8 @@ export class RegistryError extends AppError {
   readonly retryAfterMs: number | undefined;
   /** True if we ask too much of the registry: what it limits are all requests, not just this one. */
   readonly limited: boolean;
+  /** Where the credential was found that was refused. */
+  readonly credential: string | undefined;
   /** Where an upload goes on, if the answer tells; never part of a message. */
   readonly #upload: UploadPosition | undefined;
 
@@ -72,6 +76,7 @@ export class RegistryError extends AppError {
     // Some say it with 403, or with the 400 of a ThrottlingException.
     const said = [400, 403].includes(answer.status) && /rate limit|throttl/i.test(answer.body);
     this.limited = answer.status === 429 || this.has("TOOMANYREQUESTS") || said;
+    this.credential = answer.credential;
     this.#upload = answer.upload;
   }
 
@@ -140,7 +145,7 @@ export function answerError(what: string, answer: FailedAnswer, credential?: str
   const full = (state: string): string =>
     `Cannot ${what}: ${host} answered ${answer.status}${state}${reason}`;
   const make = (code: ErrorCode, state: string, hint?: string): RegistryError =>
-    new RegistryError(code, full(state), answer, problems, hint);
+    new RegistryError(code, full(state), { ...answer, credential }, problems, hint);
   switch (answer.status) {
     case 401:
       return make(

@@ -49,6 +49,8 @@ export async function listRepositories(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const what = `list the repositories of ${client.registry}`;
+  // What keeps it from being reached (a proxy that refuses, say) is not about the catalog.
+  await client.connect(signal);
   try {
     return await readList(client, {
       path: "/v2/_catalog?n=1000",
@@ -61,7 +63,8 @@ export async function listRepositories(
     });
   } catch (error) {
     // What is wrong with our credentials says more than that there is no catalog.
-    if (isAppError(error, "AUTH") && !(error instanceof RegistryError)) throw error;
+    const ours = !(error instanceof RegistryError) || error.credential !== undefined;
+    if (isAppError(error, "AUTH") && ours) throw error;
     const refused =
       isAppError(error, "AUTH", "DENIED", "NOT_FOUND") ||
       (error instanceof RegistryError && [405, 501].includes(error.status));

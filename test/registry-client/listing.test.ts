@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { listRepositories, listTags } from "../../src/registry/listing.ts";
+import { proxiesOf } from "../../src/registry/net/proxy.ts";
 import { jsonReply } from "../registry/errors.ts";
 import type { Reply, ReplyHeaders } from "../registry/http.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage } from "../support/images.ts";
+import { startProxy } from "../support/proxy.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { connectTo, everythingSaid, failureOf, type Watched } from "./support.ts";
 
@@ -214,6 +216,29 @@ describe("repositories", () => {
     expect(error.code).toBe("REGISTRY");
     expect(error.message).toContain("no catalog");
     expect(error.hint).toContain(`mirror ls ${registry.host}/`);
+  });
+
+  test("a password that is refused is told as such, with where it was found", async () => {
+    await using closed = await startRegistry({ auth: { type: "basic", users: { ada: "s3cret" } } });
+    const credential = { username: "ada", password: "wr0ng-word", origin: "MIRROR_USERNAME" };
+    await using own = connectTo(closed, { plainHttp: true, credential });
+    const error = await failureOf(listRepositories(own.client));
+    expect(error.code).toBe("AUTH");
+    expect(error.message).toContain("401 (not authenticated)");
+    expect(error.message).toContain("credentials from MIRROR_USERNAME");
+    expect(error.hint).toContain(`mirror login ${closed.host}`);
+    expect(everythingSaid(error)).not.toContain("wr0ng-word");
+    await using nobody = connectTo(closed, { plainHttp: true });
+    expect((await failureOf(listRepositories(nobody.client))).message).toContain("no catalog");
+  });
+
+  test("a proxy that refuses is not taken for a missing catalog", async () => {
+    await using proxy = await startProxy({ refuse: 403 });
+    const used = proxiesOf({ ALL_PROXY: `http://${proxy.host}` })(new URL("https://a.example"));
+    await using behind = connectTo("registry.example", { proxyFor: () => used });
+    const error = await failureOf(listRepositories(behind.client));
+    expect(error.code).toBe("DENIED");
+    expect(error.message).toContain(`the proxy ${proxy.host} (ALL_PROXY) does not let us through`);
   });
 
   test("any other failure stays what it is", async () => {

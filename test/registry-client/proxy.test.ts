@@ -196,6 +196,16 @@ describe("a proxy", () => {
     expect(watched.clock.sleeps).toEqual([]);
   });
 
+  test("that refuses a wrong password with 401, as tinyproxy does, is told as such", async () => {
+    await using proxy = await startProxy({ refuse: 401 });
+    const refused = used(`http://ada:wr0ng-word@${proxy.host}`);
+    await using watched = connectTo("registry.example", { proxyFor: () => refused });
+    const error = await failureOf(watched.client.connect());
+    expect(error.code).toBe("AUTH");
+    expect(error.message).toContain("does not accept the credentials (401)");
+    expect(everythingSaid(error)).not.toContain("wr0ng-word");
+  });
+
   test("that cannot reach a private address: NO_PROXY is the way out", async () => {
     await using proxy = await startProxy({ refuse: 503 });
     await using watched = connectTo("10.9.8.7:5000", { proxyFor: () => used(proxy.host) });
