@@ -13,8 +13,7 @@ export type Place =
  * looks like a file and is none, USAGE for what is nothing of these.
  */
 export async function findPlace(text: string): Promise<Place> {
-  if (await isFile(text)) return { kind: "bundle", path: text };
-  if (looksLikeFile(text)) throw noFile(text);
+  if (await isBundle(text)) return { kind: "bundle", path: text };
   const slash = text.indexOf("/");
   if (slash < 0 && isRegistryHost(text)) return { kind: "registry", host: text };
   const host = text.slice(0, slash);
@@ -38,8 +37,7 @@ export async function findImage(
   | { readonly kind: "bundle"; readonly path: string }
   | { readonly kind: "image"; readonly reference: Reference }
 > {
-  if (await isFile(text)) return { kind: "bundle", path: text };
-  if (looksLikeFile(text)) throw noFile(text);
+  if (await isBundle(text)) return { kind: "bundle", path: text };
   // `10.0.0.1:32000` is an image of Docker Hub by the grammar of references, and never what was meant.
   if (/^(?:localhost|[^/]*\.[^/]*|\[[^/]*\]):\d+\/?$/.test(text)) {
     throw new AppError("USAGE", `Cannot inspect ${text}: it is a registry, not an image`, {
@@ -49,17 +47,11 @@ export async function findImage(
   return { kind: "image", reference: parseReference(text) };
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return await stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
-}
-
-function looksLikeFile(text: string): boolean {
-  return /^[./]|\.tar$/.test(text);
-}
-
-function noFile(path: string): AppError {
-  return new AppError("NOT_FOUND", `Cannot read ${path}: there is no such file`, { hint: "check the path" });
+/** A folder is one only where it cannot be anything else: whoever opens it says that it is no file. */
+async function isBundle(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  const looksLikeFile = /^[./]|\.tar$/.test(path);
+  if (found?.isFile() === true || (found !== undefined && looksLikeFile)) return true;
+  if (!looksLikeFile) return false;
+  throw new AppError("NOT_FOUND", `Cannot read ${path}: there is no such file`, { hint: "check the path" });
 }

@@ -78,6 +78,11 @@ describe("what ls and inspect are pointed at", () => {
     });
   });
 
+  test("is a bundle where it is a path, also if that is a folder: opening it tells", async () => {
+    expect(await findPlace(import.meta.dirname)).toEqual({ kind: "bundle", path: import.meta.dirname });
+    expect(await findImage(import.meta.dirname)).toEqual({ kind: "bundle", path: import.meta.dirname });
+  });
+
   test("is nothing of these", async () => {
     await expect(findPlace("ghcr.io/Org/app:1")).rejects.toMatchObject({
       code: "USAGE",

@@ -1,8 +1,9 @@
 /** One clear message for each mistake: what could not be done, why, the way out, the right exit code, no stack. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { mkdir, open, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { runMirror } from "../support/cli.ts";
+import { programPath, runMirror } from "../support/cli.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
@@ -170,6 +171,39 @@ test("an unknown command names the way to those that there are", async () => {
   const { code, stdout, stderr } = await runMirror(["pul"]);
   expect([code, stdout]).toEqual([2, ""]);
   expect(stderr).toMatch(/^Error: .*pul.*\n {2}hint: .*mirror --help/);
+});
+
+test("an unknown command is an object with --json, too", async () => {
+  const { code, stdout } = await runMirror(["pul", "--json"]);
+  expect(code).toBe(2);
+  expect(JSON.parse(stdout)).toMatchObject({ error: { code: "USAGE", hint: expect.any(String) } });
+});
+
+test("a folder where a bundle is meant is not taken for a missing file", async () => {
+  for (const command of ["ls", "inspect"]) {
+    const { code, stderr } = await runMirror([command, "./folder"], { cwd: folder.path });
+    expect([code, stderr]).toEqual([
+      1,
+      "Error: Cannot read ./folder: it is not a file\n  hint: name the bundle that mirror pull wrote\n",
+    ]);
+  }
+});
+
+test.skipIf(process.platform !== "linux")("output that cannot be written is an error, no crash", async () => {
+  const full = await open("/dev/full", "w");
+  try {
+    const args = [programPath, "ls", folder.join("bundle.tar")];
+    const { status, stderr } = spawnSync(process.execPath, args, {
+      stdio: ["ignore", full.fd, "pipe"],
+      encoding: "utf8",
+    });
+    expect([status, stderr]).toEqual([
+      1,
+      "Error: Cannot write the output: no space left on the disk\n  hint: make room, or write it elsewhere\n",
+    ]);
+  } finally {
+    await full.close();
+  }
 });
 
 test("DEBUG=1 shows the chain of causes with their stacks, down to the system's error", async () => {
