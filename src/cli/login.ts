@@ -122,7 +122,7 @@ export async function checkLogin(
     asked = true;
     return login;
   };
-  await using registries = new Registries({ ...flags, login: find }, new Map(), session.emit);
+  await using registries = new Registries({ ...flags, login: find }, new Map(), session);
   await registries.prepare([host]);
   const client = registries.client(host);
   const { signal } = session;
@@ -151,7 +151,8 @@ export async function keepLogin(
   flags: LoginFlags,
   session: Session,
 ): Promise<Stored> {
-  const stored = await storeCredential(host, login, { env: process.env, authfile: flags.authfile });
+  const { signal } = session;
+  const stored = await storeCredential(host, login, { env: process.env, authfile: flags.authfile, signal });
   if (stored.helper === undefined) {
     session.emit({
       type: "warning",
@@ -169,10 +170,11 @@ export async function forgetLogin(
   session: Session,
 ): Promise<readonly Stored[]> {
   const { env } = process;
-  const removed = await eraseCredential(host, { env, authfile });
+  const { signal } = session;
+  const removed = await eraseCredential(host, { env, authfile, signal });
   const warn = (message: string): void => session.emit({ type: "warning", message });
   try {
-    const left = await new Credentials({ env, authfile }).finder(host)(undefined);
+    const left = await new Credentials({ env, authfile, signal }).finder(host)(undefined);
     if (left !== undefined) warn(`there are still credentials for ${host}: ${left.origin}`);
   } catch (error) {
     // The logout itself is done.

@@ -14,6 +14,7 @@ import type { RequestTrace } from "../registry/trace.ts";
 import type { Emit } from "../sync/events.ts";
 import { formatTrace, isDebug } from "./debug.ts";
 import { parseRegistryTarget } from "./requests.ts";
+import type { Session } from "./session.ts";
 import { Trust, type TrustFlags } from "./trust.ts";
 
 export interface RegistryFlags extends TrustFlags {
@@ -40,11 +41,15 @@ export class Registries implements AsyncDisposable {
   readonly #credentials: Credentials;
   #owner: string | undefined;
 
-  constructor(flags: RegistryFlags, settings: ReadonlyMap<string, RegistrySettings>, emit: Emit) {
+  constructor(
+    flags: RegistryFlags,
+    settings: ReadonlyMap<string, RegistrySettings>,
+    { emit, signal }: Pick<Session, "emit" | "signal">,
+  ) {
     this.#flags = flags;
     this.#settings = settings;
     this.#emit = emit;
-    this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile });
+    this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile, signal });
     this.#trust = new Trust(flags, settings, process.env);
   }
 

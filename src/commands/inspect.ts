@@ -88,7 +88,7 @@ export default class Inspect extends MirrorCommand {
     session: Session,
     flags: ConstructorParameters<typeof Registries>[0],
   ): Promise<readonly ImageDescription[]> {
-    await using registries = new Registries(flags, new Map(), session.emit);
+    await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([reference.registry]);
     const source = registries.repository(reference.registry, reference.repository);
     const call = { signal: session.signal };

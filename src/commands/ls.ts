@@ -47,7 +47,7 @@ export default class Ls extends MirrorCommand {
     });
     const place = await findPlace(args.place);
     if (place.kind === "bundle") return { images: await this.#bundle(place.path) };
-    await using registries = new Registries(flags, new Map(), session.emit);
+    await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([place.host]);
     const client = registries.client(place.host);
     const repositories =

@@ -53,7 +53,7 @@ export default class Plan extends MirrorCommand {
     });
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name, prefix: target?.prefix ?? "" });
-    await using registries = new Registries(flags, list.registries, session.emit);
+    await using registries = new Registries(flags, list.registries, session);
     await registries.prepare([
       ...requests.map(({ host }) => host),
       ...(target === undefined ? [] : [target.host]),

@@ -53,7 +53,7 @@ export default class Pull extends MirrorCommand {
     const path = bundlePath(flags.to);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name });
-    await using registries = new Registries(flags, list.registries, session.emit);
+    await using registries = new Registries(flags, list.registries, session);
     await registries.prepare(requests.map(({ host }) => host));
     return await pullBundle(requests, registries, session, {
       path,

@@ -44,7 +44,7 @@ export default class Push extends MirrorCommand {
       again: this.typed,
     });
     await using bundle = await BundleReader.open(args.bundle);
-    await using registries = new Registries(flags, new Map(), session.emit);
+    await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     return await copyToRegistry(

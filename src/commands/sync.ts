@@ -49,7 +49,7 @@ export default class Sync extends MirrorCommand {
     });
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name, prefix: target.prefix });
-    await using registries = new Registries(flags, list.registries, session.emit);
+    await using registries = new Registries(flags, list.registries, session);
     await registries.prepare([target.host, ...requests.map(({ host }) => host)]);
     const sources = registrySources(registries, requests);
     return await copyToRegistry(requests, sources, registries, session, {

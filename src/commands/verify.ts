@@ -48,7 +48,7 @@ export default class Verify extends MirrorCommand {
       again: this.typed,
     });
     await using bundle = await BundleReader.open(path);
-    await using registries = new Registries(flags, new Map(), session.emit);
+    await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     return await verifyBundle(bundle, registries, session, { template: flags.name, target });
   }

@@ -15,6 +15,8 @@ export interface CredentialsOptions {
   readonly authfile?: string | undefined;
   /** The time that a helper may take, in milliseconds; 30 s if left out. */
   readonly helperTimeoutMs?: number | undefined;
+  /** Ends helpers that are running. */
+  readonly signal?: AbortSignal | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -102,11 +104,11 @@ export class Credentials {
   ): Promise<Credential | undefined> {
     const name = helperFor(asksStore ? file : { ...file, credsStore: undefined }, registry);
     if (name !== undefined) {
-      const { env, helperTimeoutMs: timeoutMs } = this.#options;
+      const { env, helperTimeoutMs: timeoutMs, signal } = this.#options;
       const helper = { name, namedBy: file.name };
       const credential = await this.#helpers.get(
         `${name} ${registry}`,
-        async () => await askHelper(helper, registry, { env, timeoutMs }),
+        async () => await askHelper(helper, registry, { env, timeoutMs, signal }),
       );
       if (credential !== undefined) return credential;
     }

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { z } from "zod";
 import type { Credential } from "../content/credential.ts";
-import { AppError, systemCode } from "../errors.ts";
+import { AppError, isAppError, systemCode } from "../errors.ts";
 import { storeKey } from "./keys.ts";
 
 /** A helper, and the file that names it. */
@@ -19,6 +19,8 @@ export interface HelperOptions {
   readonly env: NodeJS.ProcessEnv;
   /** How long it may take, in milliseconds; 30 s if left out. */
   readonly timeoutMs?: number | undefined;
+  /** Ends it; what is thrown then is the signal's reason, or INTERRUPTED. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const defaultTimeoutMs = 30_000;
@@ -103,7 +105,7 @@ async function finished(
   helper: Helper,
   verb: string,
   input: string,
-  { env, timeoutMs = defaultTimeoutMs }: HelperOptions,
+  { env, timeoutMs = defaultTimeoutMs, signal }: HelperOptions,
 ): Promise<{ readonly code: number | null; readonly stdout: string }> {
   return await new Promise((resolve, reject) => {
     // A group of its own: what it starts has to go with it.
@@ -118,6 +120,7 @@ async function finished(
     const stop = (error?: AppError): void => {
       clearTimeout(timer);
       process.off("exit", killed);
+      signal?.removeEventListener("abort", aborted);
       if (error === undefined) return;
       kill(child);
       child.stdout.destroy();
@@ -128,6 +131,9 @@ async function finished(
       stop(failed(helper, `it did not answer within ${timeoutMs / 1000} s`));
     }, timeoutMs);
     process.once("exit", killed);
+    const aborted = (): void => stop(interruption(signal));
+    signal?.addEventListener("abort", aborted, { once: true });
+    if (signal?.aborted === true) aborted();
     child.stdout.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxOutputBytes) stop(failed(helper, `it wrote more than ${maxOutputBytes / 1024 ** 2} MiB`));
@@ -142,6 +148,10 @@ async function finished(
     child.stdin.on("error", () => undefined);
     child.stdin.end(input);
   });
+}
+
+function interruption(signal: AbortSignal | undefined): AppError {
+  return isAppError(signal?.reason) ? signal.reason : new AppError("INTERRUPTED", "interrupted");
 }
 
 function kill(child: ChildProcess): void {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { auth, type Home, makeHome } from "../credentials/support.ts";
 import type { AuthOptions } from "../registry/auth.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { type RunOptions, type RunResult, runMirror } from "../support/cli.ts";
+import { type RunOptions, type RunResult, runMirror, startMirror } from "../support/cli.ts";
 import { makeImage, seed } from "../support/images.ts";
 
 const password = "s3cret:word pä";
@@ -175,6 +175,28 @@ describe("the file", () => {
 });
 
 describe("a helper", () => {
+  test.each(["ls", "logout"])(
+    "that hangs does not keep %s from ending with Ctrl-C",
+    async (command) => {
+      await using registry = await start();
+      await home.write(".docker/config.json", { credsStore: "slow" });
+      await home.helper("slow", `echo started > ${home.dir.join("started")}; sleep 1000`);
+      const { HOME, PATH, DOCKER_CONFIG } = home.env();
+      await using running = await startMirror(
+        command === "ls" ? ["ls", registry.host, "--plain-http", registry.host] : [command, registry.host],
+        { env: { HOME, PATH, DOCKER_CONFIG } },
+      );
+      await expect
+        .poll(() => readFile(home.dir.join("started"), "utf8").catch(() => ""), { timeout: 10_000 })
+        .toBe("started\n");
+      running.kill("SIGINT");
+      const { code, stderr } = await running.result;
+      expect(code, stderr).toBe(130);
+      expect(stderr).toContain("Error: interrupted");
+    },
+    15_000,
+  );
+
   test("keeps the password, and Docker's file none; a logout takes it away", async () => {
     await using registry = await start();
     await home.keychain("safe");
