@@ -133,9 +133,9 @@ export class RegistryClient {
     const url = typeof wanted.path === "string" ? new URL(wanted.path, origin) : wanted.path;
     // Only the registry's own origin gets the credential: an upload session may live on another host.
     const own = url.origin === origin.origin;
-    const large = wanted.blob === true || isContent(wanted.body);
-    const transport = large ? this.#network.large : this.#network.small;
-    const turn = await this.pace.enter(wanted.signal);
+    const use = isContent(wanted.body) ? "sends" : wanted.blob === true ? "reads" : undefined;
+    const transport = use === undefined ? this.#network.small : this.#network.large;
+    const turn = await this.pace.enter(wanted.signal, use);
     try {
       const authorization = own ? await this.#auth.header(progress.scopes, wanted.signal) : undefined;
       const exchange = { ...wanted, url, authorization };
