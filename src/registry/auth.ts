@@ -37,6 +37,8 @@ export class Authenticator {
   /** Every secret that was ever used here: texts from servers are shown without them. */
   readonly #secrets = new Set<string>();
   readonly #noted = new Set<string>();
+  /** What the registry wants in place of some scopes: it may have names of its own for its repositories. */
+  readonly #wider = new Map<string, readonly string[]>();
   #challenge: { readonly challenge: Challenge; readonly url: URL } | undefined;
   /** How long tokens really serve, where the registry has refused one before the end that its service had told. */
   #servesMs = Number.POSITIVE_INFINITY;
@@ -120,7 +122,20 @@ export class Authenticator {
   widened(scopes: readonly string[]): readonly string[] | undefined {
     const demanded = this.#challenge?.challenge.parameters["scope"]?.split(" ").filter(Boolean) ?? [];
     const merged = mergeScopes([...scopes, ...demanded]);
-    return merged.join(" ") === mergeScopes(scopes).join(" ") ? undefined : merged;
+    if (merged.join(" ") === mergeScopes(scopes).join(" ")) return undefined;
+    // The first one stays that: it says whose credential is asked for.
+    const first = scopes[0]?.replace(/[^:]*$/, "") ?? "";
+    return merged.toSorted((a, b) => Number(b.startsWith(first)) - Number(a.startsWith(first)));
+  }
+
+  /** The scopes to begin with: those that a request like this one has needed before. */
+  scopesFor(scopes: readonly string[]): readonly string[] {
+    return this.#wider.get(scopes.join(" ")) ?? scopes;
+  }
+
+  /** Where `scopes` were too little, `wider` ones have done: whoever sends a stream has no second try. */
+  learnScopes(scopes: readonly string[], wider: readonly string[]): void {
+    this.#wider.set(scopes.join(" "), wider);
   }
 
   /** A text from a server without our secrets in it, should it quote them. */

@@ -16,7 +16,7 @@ import { looksLikePlainHttp } from "./network-errors.ts";
 import { Pace } from "./pace.ts";
 import { parseRateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
-import type { ClientOptions, Progress, RegistryRequest } from "./request.ts";
+import { beginning, type ClientOptions, type Progress, type RegistryRequest } from "./request.ts";
 import { findOrigin, judgePing } from "./scheme.ts";
 import { UploadDesk } from "./upload/desk.ts";
 import { UploadManners } from "./upload/manners.ts";
@@ -102,7 +102,7 @@ export class RegistryClient {
    */
   async request(wanted: RegistryRequest): Promise<Answer> {
     await this.connect(wanted.signal);
-    const progress: Progress = { challenged: false, expired: 0, scopes: wanted.scopes };
+    const progress = beginning(this.#auth.scopesFor(wanted.scopes));
     const { patienceMs = defaultPatienceMs, waitsForRateLimit: waitsForLimit = false } = this.#options;
     const budget = new Budget(this.pace, this.clock, { patienceMs, waitsForLimit });
     for (;;) {
@@ -150,6 +150,7 @@ export class RegistryClient {
         (elsewhere && wanted.acceptElsewhere?.includes(answer.status))
       ) {
         turn.done();
+        if (progress.widened === true) this.#auth.learnScopes(wanted.scopes, progress.scopes);
         return answer;
       }
       const failure = await this.#failure(wanted, answer, authorization);
@@ -196,6 +197,7 @@ export class RegistryClient {
     const widened = this.#auth.widened(progress.scopes);
     if (widened === undefined) await this.#auth.reject(authorization);
     progress.scopes = widened ?? progress.scopes;
+    progress.widened = widened !== undefined;
     // A stream is gone by now; whoever made it makes another one.
     if (isContent(wanted.body)) throw failure;
     if ((await this.#auth.header(progress.scopes, wanted.signal)) === undefined) throw failure;

@@ -57,4 +57,11 @@ export interface Progress {
   /** How often a signed URL was refused. */
   expired: number;
   scopes: readonly string[];
+  /** The registry has demanded more scopes than were asked for. */
+  widened?: boolean;
+}
+
+/** What is known of a request that was not sent yet. */
+export function beginning(scopes: readonly string[]): Progress {
+  return { challenged: false, expired: 0, scopes };
 }

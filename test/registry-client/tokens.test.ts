@@ -199,4 +199,42 @@ describe("scopes", () => {
     expect(registry.count("PUT", /manifests/)).toBe(2);
     expect(tokenRequests(registry).length).toBeLessThanOrEqual(2);
   });
+
+  test("a registry with other names for its repositories gets uploads too, whose streams have no second try", async () => {
+    await using registry = await start({ type: "bearer", users });
+    const asked = (url: string): string => decodeURIComponent(url).replaceAll("+", " ");
+    const good = new Set<string>();
+    registry.customFault("notes tokens for its own name", {
+      path: /^\/token$/,
+      transform: (reply) => {
+        const { token } = JSON.parse(Buffer.concat(reply.body ?? []).toString()) as { token: string };
+        const url = tokenRequests(registry).at(-1)?.url ?? "";
+        if (asked(url).includes("repository:0/a/b:pull,push")) good.add(`Bearer ${token}`);
+        return undefined;
+      },
+    });
+    registry.customFault("demands its own name", {
+      path: /\/blobs\//,
+      intercept: ({ headers }) => {
+        if (good.has(headers.authorization ?? "")) return undefined;
+        const realm = `http://${tokenRequests(registry)[0]?.headers.host}/token`;
+        const scope = 'scope="repository:0/a/b:pull,push"';
+        return errorReply([{ code: "UNAUTHORIZED" }], {
+          "www-authenticate": `Bearer realm="${realm}",service="${tokenService}",${scope}`,
+        });
+      },
+    });
+    const wanted: (string | undefined)[] = [];
+    await using watched = connect(registry, {
+      credential: async (repository) => {
+        wanted.push(repository);
+        return credential;
+      },
+    });
+    await watched.repository("a/b").push(blobSource(Buffer.from("x".repeat(1000))));
+    await watched.repository("a/b").push(blobSource(Buffer.from("y".repeat(1000))));
+    expect(tokenRequests(registry)).toHaveLength(2);
+    // The credential is that of the repository that was asked for, whatever the registry calls it.
+    expect(new Set(wanted)).toEqual(new Set(["a/b"]));
+  });
 });
