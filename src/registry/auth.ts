@@ -174,7 +174,7 @@ export class Authenticator {
         scopes: wanted.scopes,
         credential,
         basic: basicHeader(credential),
-        withoutSecrets: (text) => this.withoutSecrets(text),
+        withoutSecrets: (text) => this.withoutSecrets(text, basicHeader(credential)),
       },
       { registry, transport, guard, clock, signal: wanted.signal },
     );

@@ -158,6 +158,18 @@ describe("tokens", () => {
   });
 });
 
+test("a token service that repeats the request in its error page has no secret shown", async () => {
+  await using registry = await start({ type: "bearer", users });
+  registry.customFault("repeats the request", {
+    path: /^\/token$/,
+    intercept: ({ headers }) => jsonReply(400, { you_sent: headers.authorization }),
+  });
+  await using watched = connect(registry, { credential });
+  const error = await failureOf(watched.repository("a/b").resolve("v1"));
+  expect(error.message).toContain("you_sent");
+  expect(everythingSaid(error)).not.toContain(Buffer.from("ada:s3cret:word").toString("base64"));
+});
+
 describe("scopes", () => {
   test("a token that was given too little is widened once to what the registry demands", async () => {
     await using registry = await start({ type: "bearer", users });
