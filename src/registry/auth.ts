@@ -17,8 +17,8 @@ export interface AuthOptions {
   /** The registry's name in references; messages use it. */
   readonly registry: string;
   readonly credential: FindCredential;
-  /** False: the registry is reached over plain HTTP and the user has not said that credentials may go there. */
-  readonly mayUseCredential: () => boolean;
+  /** Why no credential goes there, unless the user says so: it speaks plain HTTP, or nobody vouches for it. */
+  readonly keepsBack: () => "plain" | "untrusted" | undefined;
   readonly guard: AddressGuard;
   readonly clock: Clock;
   /** Told once of each credential that is used: where it was found. */
@@ -107,12 +107,10 @@ export class Authenticator {
     if (!this.#noted.has(origin)) this.#options.onNote?.(`credentials for ${registry} from ${origin}`);
     this.#noted.add(origin);
     for (const secret of [password, identityToken, registryToken]) if (secret) this.#secrets.add(secret);
-    if (credential === undefined || this.#options.mayUseCredential()) return credential;
-    throw new AppError(
-      "AUTH",
-      `Cannot log in to ${registry}: it speaks plain HTTP, and a password is not sent over that unasked`,
-      { hint: `if you trust the network in between, pass --plain-http ${registry}` },
-    );
+    const reason = credential === undefined ? undefined : this.#options.keepsBack();
+    if (reason === undefined) return credential;
+    const { state, hint } = keptBack[reason];
+    throw new AppError("AUTH", `Cannot log in to ${registry}: ${state}`, { hint: `${hint} ${registry}` });
   }
 
   /**
@@ -187,6 +185,17 @@ export class Authenticator {
     return token;
   }
 }
+
+const keptBack = {
+  plain: {
+    state: "it speaks plain HTTP, and a password is not sent over that unasked",
+    hint: "if you trust the network in between, pass --plain-http",
+  },
+  untrusted: {
+    state: "its certificate is not trusted, and a password is not sent there unasked",
+    hint: "name the CA that signed it with --ca-file, or pass --insecure",
+  },
+} as const;
 
 /** Secrets that are remembered; the passwords come again with every use. */
 const maxSecrets = 1000;

@@ -59,7 +59,10 @@ export class RegistryClient {
       transport: (exchange) => this.#network.small(exchange),
       registry,
       credential: typeof credential === "function" ? credential : async () => credential,
-      mayUseCredential: () => (this.#secure && !this.#distrusted) || options.plainHttp === true,
+      keepsBack: () => {
+        if (options.plainHttp === true) return undefined;
+        return this.#secure ? (this.#distrusted ? "untrusted" : undefined) : "plain";
+      },
       guard: this.guard,
       clock: this.clock,
       onNote: options.onNote,
