@@ -27,7 +27,7 @@ export interface AuthOptions {
 
 /** A token is renewed this long before it ends, so that it does not end under way. */
 const renewBeforeMs = 10_000;
-/** A token that is refused so soon was never good: its age teaches nothing. */
+/** A token that was sent so soon and refused was never good: its age teaches nothing. */
 const neverGoodMs = 500;
 
 /** The authentication state of one registry. */
@@ -146,14 +146,15 @@ export class Authenticator {
   /**
    * Forgets the token that was just refused, unless another request has renewed it already. One that had served
    * before has ended early (the two clocks differ, or the service promises too much): the next are renewed in time,
-   * since an upload that meets this between two chunks starts over, and would meet it again.
+   * since an upload that meets this between two chunks starts over, and would meet it again. `sentMs` is when it was
+   * sent: on a slow line it is older when the refusal comes.
    */
-  async reject(header: string | undefined): Promise<void> {
+  async reject(header: string | undefined, sentMs: number): Promise<void> {
     for (const [key, pending] of this.#tokens) {
       const token = await pending.catch(() => undefined);
       if (token === undefined || token.header !== header || this.#tokens.get(key) !== pending) continue;
       this.#tokens.delete(key);
-      const ageMs = this.#options.clock.now() - token.givenAtMs;
+      const ageMs = sentMs - token.givenAtMs;
       if (ageMs > neverGoodMs) this.#servesMs = Math.min(this.#servesMs, ageMs / 2);
     }
   }

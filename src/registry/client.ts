@@ -141,6 +141,7 @@ export class RegistryClient {
     const turn = await this.pace.enter(wanted.signal, use);
     try {
       const authorization = own ? await this.#auth.header(progress.scopes, wanted.signal) : undefined;
+      progress.sentMs = this.clock.now();
       const exchange = { ...wanted, url, authorization };
       const follow = wanted.method === "GET" || wanted.method === "HEAD";
       const answer = await (follow ? sendFollowing(transport, exchange, this.guard) : transport(exchange));
@@ -198,7 +199,7 @@ export class RegistryClient {
     }
     progress.challenged = true;
     const widened = this.#auth.widened(progress.scopes);
-    if (widened === undefined) await this.#auth.reject(authorization);
+    if (widened === undefined) await this.#auth.reject(authorization, progress.sentMs);
     progress.scopes = widened ?? progress.scopes;
     progress.widened = widened !== undefined;
     // A stream is gone by now; whoever made it makes another one.

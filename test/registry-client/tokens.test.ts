@@ -69,6 +69,28 @@ describe("tokens", () => {
     expect(watched.clock.sleeps).toEqual([]);
   });
 
+  test("that are refused at once on a slow line say nothing of how long the others live", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    registry.customFault("slow", {
+      path: /\/c\/manifests\//,
+      intercept: ({ headers }) => {
+        watched.clock.advance(1000);
+        const { host } = tokenRequests(registry)[0]?.headers ?? {};
+        const challenge = `Bearer realm="http://${host}/token",service="${tokenService}"`;
+        if (headers.authorization === undefined) return undefined;
+        return errorReply([{ code: "UNAUTHORIZED" }], { "www-authenticate": challenge });
+      },
+    });
+    await failureOf(watched.repository("c").resolve("v1"));
+    const { length } = tokenRequests(registry);
+    const repository = watched.repository("a/b");
+    await repository.resolve("v1");
+    watched.clock.advance(30_000);
+    await repository.resolve("v1");
+    expect(tokenRequests(registry)).toHaveLength(length + 1);
+  });
+
   test("that are refused for ever are renewed once", async () => {
     await using registry = await start({ type: "bearer", users });
     await using watched = connect(registry, { credential });
