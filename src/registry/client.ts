@@ -234,11 +234,14 @@ export class RegistryClient {
         const answer = await sendFollowing(this.#network.small, exchange, this.guard);
         if (answer.status === 401 && answer.url.origin === origin.origin) this.#auth.learn(answer);
         await judgePing(answer, this.registry, what);
+        this.#gone = false;
         return;
       } catch (error) {
         const cause = error instanceof AppError ? error.cause : error;
         const hopeless = hopelessCodes.has(systemCode(cause) ?? "") || looksLikePlainHttp(cause);
-        if (!isPassing(error) || hopeless || attempt >= maxAttempts || signal?.aborted === true) throw error;
+        if (!isPassing(error) || hopeless || signal?.aborted === true) throw error;
+        this.#gone ||= attempt >= maxAttempts;
+        if (this.#gone) throw error;
         await this.#wait({ what, signal }, attempt, error, this.#delayMs(error, attempt));
       }
     }

@@ -75,3 +75,13 @@ test("an upload out of the same registry does not wait for itself where one requ
   expect(await watched.repository("to").push({ descriptor, isManifest: false, open })).toBe("stored");
   expect(registry.blob("to", descriptor.digest)).toEqual(bytes);
 });
+
+test("a registry that cannot be connected to is waited for once, and not anew for every image", async () => {
+  await using registry = await startRegistry();
+  await using watched = connectTo(registry, { plainHttp: true });
+  const away = registry.fault("status", { status: 503, match: { path: /^\/v2\/$/ } });
+  for (const tag of ["1", "2", "3"]) await failureOf(watched.repository("a").resolve(tag));
+  expect(registry.count("GET", /^\/v2\/$/)).toBe(5 + 1 + 1);
+  away.remove();
+  expect((await failureOf(watched.repository("a").resolve("4"))).code).toBe("NOT_FOUND");
+});
