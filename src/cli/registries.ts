@@ -102,6 +102,7 @@ export class Registries implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#credentials.close();
     await Promise.all([...this.#clients.values()].map(async (client) => await client.close()));
   }
 

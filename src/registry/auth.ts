@@ -6,7 +6,7 @@ import type { Credential, FindCredential } from "../content/credential.ts";
 import type { Clock } from "../content/retry.ts";
 import { AppError } from "../errors.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
-import type { Answer, Transport } from "./http.ts";
+import { type Answer, orAborted, type Transport } from "./http.ts";
 import { toRealm } from "./leads.ts";
 import type { AddressGuard } from "./net/guard.ts";
 import { mergeScopes, repositoryOf } from "./scopes.ts";
@@ -79,7 +79,7 @@ export class Authenticator {
   async header(scopes: readonly string[], signal?: AbortSignal): Promise<string | undefined> {
     if (this.#challenge === undefined) return undefined;
     const { challenge, url } = this.#challenge;
-    const credential = await this.credential(scopes);
+    const credential = await this.credential(scopes, signal);
     if (challenge.scheme === "basic") return basicHeader(credential);
     if (credential?.registryToken !== undefined) return `Bearer ${credential.registryToken}`;
     const key = `${credential?.origin ?? ""} ${[...scopes].sort().join(" ")}`;
@@ -100,9 +100,10 @@ export class Authenticator {
   }
 
   /** The credential for what these scopes are about. Throws AUTH if there is one that may not be sent. */
-  async credential(scopes: readonly string[]): Promise<Credential | undefined> {
+  async credential(scopes: readonly string[], signal?: AbortSignal): Promise<Credential | undefined> {
     const { registry } = this.#options;
-    const credential = await this.#options.credential(repositoryOf(scopes));
+    // A helper may take its time, or wait for somebody to unlock it.
+    const credential = await orAborted(this.#options.credential(repositoryOf(scopes)), signal);
     const { password, identityToken, registryToken, origin = "nowhere: anonymous" } = credential ?? {};
     if (!this.#noted.has(origin)) this.#options.onNote?.(`credentials for ${registry} from ${origin}`);
     this.#noted.add(origin);

@@ -191,9 +191,9 @@ export class RegistryClient {
   ): Promise<"again"> {
     if (!this.#auth.learn(answer)) throw failure;
     if (progress.challenged) {
-      const { what } = wanted;
+      const { what, signal } = wanted;
       const { scopes } = progress;
-      const anonymous = (await this.#auth.credential(scopes)) === undefined;
+      const anonymous = (await this.#auth.credential(scopes, signal)) === undefined;
       const refused = { what, registry: this.registry, scopes, authorization, anonymous };
       throw refusal(refused, this.#auth, failure);
     }
@@ -258,7 +258,7 @@ export class RegistryClient {
     if (body === "") discard(answer);
     const said = this.#auth.withoutSecrets(body, authorization);
     const asked = answer.status === 401 && answer.url.origin === (await this.connect()).origin;
-    const from = asked ? (await this.#auth.credential(wanted.scopes))?.origin : undefined;
+    const from = asked ? (await this.#auth.credential(wanted.scopes, wanted.signal))?.origin : undefined;
     return answerError(wanted.what, failedAnswer(wanted.method, answer, said), from);
   }
 

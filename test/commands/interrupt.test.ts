@@ -1,8 +1,8 @@
 /** Ctrl-C and kill: the exit code, the way on, and a second run that completes. */
-import { readFile } from "node:fs/promises";
+import { chmod, readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { runMirror, startMirror } from "../support/cli.ts";
+import { type RunningMirror, runMirror, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
@@ -105,4 +105,35 @@ test("an interrupted sync leaves no tag behind, and a second one completes", asy
   source.clearFaults();
   expect((await runMirror(args)).code).toBe(0);
   expect([target.tags("team/app"), incompleteTags(target)]).toEqual([["1.0"], []]);
+});
+
+/** How long the program takes to end, in milliseconds. Whatever keeps it alive in these tests does so for longer. */
+async function endOf(running: RunningMirror): Promise<number> {
+  const since = performance.now();
+  running.kill("SIGINT");
+  expect((await running.result).code).toBe(130);
+  return performance.now() - since;
+}
+
+test("a credential helper that hangs does not outlive Ctrl-C, nor make it wait", async () => {
+  await using guarded = await startRegistry({ auth: { type: "basic", users: { ada: "s3cret" } } });
+  const [helper, pidFile] = [folder.join("docker-credential-slow"), folder.join("helper.pid")];
+  await writeFile(helper, `#!/bin/sh\necho $$ > ${pidFile}\nexec sleep 60\n`);
+  await chmod(helper, 0o755);
+  await writeFile(folder.join("config.json"), '{"credsStore":"slow"}');
+  const env = { PATH: `${folder.path}:${process.env["PATH"]}`, DOCKER_CONFIG: folder.path };
+  const args = [
+    "pull",
+    `${guarded.host}/a:1`,
+    "--to",
+    folder.join("helper.tar"),
+    "--plain-http",
+    guarded.host,
+  ];
+  await using running = await startMirror(args, { env });
+  const helperPid = async (): Promise<number> => Number(await readFile(pidFile, "utf8").catch(() => "0"));
+  await expect.poll(helperPid, { timeout: 30_000 }).toBeGreaterThan(0);
+  expect(await endOf(running)).toBeLessThan(15_000);
+  const pid = await helperPid();
+  expect(() => process.kill(pid, 0)).toThrow("ESRCH");
 });
