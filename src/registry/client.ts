@@ -4,10 +4,10 @@
  */
 import type { LimitFunction } from "p-limit";
 import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retry.ts";
-import { AppError, isAppError, systemCode } from "../errors.ts";
+import { AppError, systemCode } from "../errors.ts";
 import { Authenticator } from "./auth.ts";
 import { Budget } from "./budget.ts";
-import { answerError, RegistryError } from "./errors.ts";
+import { answerError, isLimited, isPassing, RegistryError } from "./errors.ts";
 import { connectHost } from "./host.ts";
 import { type Answer, discard, failedAnswer, isContent, readText, sendFollowing } from "./http.ts";
 import { AddressGuard } from "./net/guard.ts";
@@ -38,6 +38,7 @@ export class RegistryClient {
   readonly clock: Clock;
   readonly #options: ClientOptions;
   readonly #auth: Authenticator;
+  readonly #closed = new AbortController();
   #network: Network;
   #origin: Promise<URL> | undefined;
   #secure = true;
@@ -103,7 +104,9 @@ export class RegistryClient {
    * once; broken connections and passing faults are retried unless the body is a stream. Throws RegistryError for
    * any other status, AUTH and DENIED, NETWORK or TLS when there is no answer.
    */
-  async request(wanted: RegistryRequest): Promise<Answer> {
+  async request(asked: RegistryRequest): Promise<Answer> {
+    // What nobody else can end ends with the client, or its waiting would keep the program alive.
+    const wanted = { ...asked, signal: asked.signal ?? this.#closed.signal };
     await this.connect(wanted.signal);
     const progress = beginning(this.#auth.scopesFor(wanted.scopes));
     const { patienceMs = defaultPatienceMs, waitsForRateLimit: waitsForLimit = false } = this.#options;
@@ -127,6 +130,7 @@ export class RegistryClient {
 
   /** Ends all connections. */
   async close(): Promise<void> {
+    this.#closed.abort(new AppError("INTERRUPTED", `the client of ${this.registry} is closed`));
     await this.#network.close();
   }
 
@@ -286,13 +290,4 @@ export class RegistryClient {
     this.#options.onRetry?.(what, attempt, delayMs, cause);
     await this.clock.sleep(delayMs, signal);
   }
-}
-
-/** True for failures that may be gone with the next try. */
-function isPassing(error: unknown): error is AppError {
-  return isAppError(error, "NETWORK") || (error instanceof RegistryError && error.passing);
-}
-
-function isLimited(error: AppError): boolean {
-  return error instanceof RegistryError && error.limited;
 }

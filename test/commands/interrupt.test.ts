@@ -137,3 +137,18 @@ test("a credential helper that hangs does not outlive Ctrl-C, nor make it wait",
   const pid = await helperPid();
   expect(() => process.kill(pid, 0)).toThrow("ESRCH");
 });
+
+test("an upload to cancel does not wait out the pause that the registry wants after Ctrl-C", async () => {
+  await using target = await startRegistry();
+  const args = ["push", folder.join("undisturbed.tar"), "--registry", target.host, "--concurrency", "2"];
+  target.customFault("never answered", {
+    methods: ["PUT"],
+    path: /\/uploads\//,
+    intercept: () => ({ status: 0, held: true }),
+  });
+  target.fault("rate-limit", { retryAfter: "100", skip: 1, match: { method: "POST" } });
+  await using running = await startMirror(args);
+  await running.until(/429/);
+  await expect.poll(() => target.count("PUT", /uploads/), { timeout: 30_000 }).toBe(1);
+  expect(await endOf(running)).toBeLessThan(15_000);
+});
