@@ -128,8 +128,9 @@ export class RegistryClient {
     }
   }
 
-  /** Ends all connections. */
+  /** Ends all connections. Uploads that were given up have a second to be cancelled, unless a pause is wanted. */
   async close(): Promise<void> {
+    if (this.pace.leftMs === 0) await this.uploads.settled(this.clock);
     this.#closed.abort(new AppError("INTERRUPTED", `the client of ${this.registry} is closed`));
     await this.#network.close();
   }

@@ -138,6 +138,20 @@ test("a credential helper that hangs does not outlive Ctrl-C, nor make it wait",
   expect(() => process.kill(pid, 0)).toThrow("ESRCH");
 });
 
+test("an upload that Ctrl-C ends is cancelled at the registry", async () => {
+  await using target = await startRegistry();
+  target.customFault("never answered", {
+    methods: ["PUT"],
+    path: /\/uploads\//,
+    intercept: () => ({ status: 0, held: true }),
+  });
+  const args = ["push", folder.join("undisturbed.tar"), "--registry", target.host, "--concurrency", "2"];
+  await using running = await startMirror(args);
+  await expect.poll(() => target.count("PUT", /uploads/), { timeout: 30_000 }).toBe(2);
+  await endOf(running);
+  expect(target.openUploads).toBe(0);
+});
+
 test("an upload to cancel does not wait out the pause that the registry wants after Ctrl-C", async () => {
   await using target = await startRegistry();
   const args = ["push", folder.join("undisturbed.tar"), "--registry", target.host, "--concurrency", "2"];

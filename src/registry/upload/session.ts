@@ -86,7 +86,7 @@ export function positionOf(
 
 /** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
 export function cancelSession(place: UploadPlace, session: UploadSession): void {
-  place.client
+  const request = place.client
     .request({
       method: "DELETE",
       path: new URL(session.location),
@@ -96,4 +96,5 @@ export function cancelSession(place: UploadPlace, session: UploadSession): void 
       retry: false,
     })
     .then(discard, () => undefined);
+  place.client.uploads.cancelling(request);
 }
