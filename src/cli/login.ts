@@ -151,8 +151,8 @@ export async function keepLogin(
   flags: LoginFlags,
   session: Session,
 ): Promise<Stored> {
-  const { signal } = session;
-  const stored = await storeCredential(host, login, { env: process.env, authfile: flags.authfile, signal });
+  const { authfile } = flags;
+  const stored = await storeCredential(host, login, { env: process.env, authfile, signal: session.signal });
   if (stored.helper === undefined) {
     session.emit({
       type: "warning",
@@ -174,7 +174,9 @@ export async function forgetLogin(
   const removed = await eraseCredential(host, { env, authfile, signal });
   const warn = (message: string): void => session.emit({ type: "warning", message });
   try {
-    const left = await new Credentials({ env, authfile, signal }).finder(host)(undefined);
+    const credentials = new Credentials({ env, authfile });
+    signal.addEventListener("abort", () => credentials.close(), { once: true });
+    const left = await credentials.finder(host)(undefined);
     if (left !== undefined) warn(`there are still credentials for ${host}: ${left.origin}`);
   } catch (error) {
     // The logout itself is done.

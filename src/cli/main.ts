@@ -3,6 +3,9 @@ import { flush, run, settings } from "@oclif/core";
 import { exitCodes, systemCode } from "../errors.ts";
 import { reportError } from "./error-report.ts";
 
+/** Time for what is still being written after an interruption, in milliseconds. */
+const lingerMs = 500;
+
 /** Runs a command line. `root` is the URL of the file that started the program (oclif finds package.json by it). */
 export async function main(argv: readonly string[], root: string): Promise<void> {
   // The compiled commands are what runs; TypeScript sources beside them are of no interest to oclif.
@@ -20,6 +23,10 @@ export async function main(argv: readonly string[], root: string): Promise<void>
     else if (report.text !== "") process.stderr.write(`${report.text}\n`);
     process.exitCode = report.exitCode;
   }
+  // A name that the system looks up cannot be called off, and even process.exit() waits for it. All has been said by
+  // now, and shells take the signal for the same code.
+  if (process.exitCode === exitCodes.interrupted)
+    setTimeout(() => process.kill(process.pid, "SIGINT"), lingerMs).unref();
 }
 
 /** `mirror ls … | head`: whoever reads has enough, which is no failure. A result that cannot be written is one. */

@@ -44,12 +44,12 @@ export class Registries implements AsyncDisposable {
   constructor(
     flags: RegistryFlags,
     settings: ReadonlyMap<string, RegistrySettings>,
-    { emit, signal }: Pick<Session, "emit" | "signal">,
+    { emit }: Pick<Session, "emit">,
   ) {
     this.#flags = flags;
     this.#settings = settings;
     this.#emit = emit;
-    this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile, signal });
+    this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile });
     this.#trust = new Trust(flags, settings, process.env);
   }
 
@@ -107,6 +107,7 @@ export class Registries implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#credentials.close();
     await Promise.all([...this.#clients.values()].map(async (client) => await client.close()));
   }
 

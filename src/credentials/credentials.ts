@@ -15,8 +15,6 @@ export interface CredentialsOptions {
   readonly authfile?: string | undefined;
   /** The time that a helper may take, in milliseconds; 30 s if left out. */
   readonly helperTimeoutMs?: number | undefined;
-  /** Ends helpers that are running. */
-  readonly signal?: AbortSignal | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -31,6 +29,7 @@ export interface RegistryOptions {
 /** Finds credentials; remembers files and the answers of helpers for all registries of the run. */
 export class Credentials {
   readonly #options: CredentialsOptions;
+  readonly #closed = new AbortController();
   readonly #files: Remembered<readonly AuthFile[]>;
   readonly #helpers: Remembered<Credential | undefined>;
   readonly #logins: Remembered<Credential>;
@@ -54,6 +53,11 @@ export class Credentials {
     if (given !== undefined) return async () => given;
     if (login !== undefined) return async () => await this.#listed(registry, login);
     return async (repository) => await this.#stored(registry, repository);
+  }
+
+  /** Ends helpers that have not answered yet: nobody waits for them any more. */
+  close(): void {
+    this.#closed.abort(new AppError("INTERRUPTED", "nobody waits for the credential helper any more"));
   }
 
   async #listed(registry: string, login: ListLogin): Promise<Credential> {
@@ -104,11 +108,11 @@ export class Credentials {
   ): Promise<Credential | undefined> {
     const name = helperFor(asksStore ? file : { ...file, credsStore: undefined }, registry);
     if (name !== undefined) {
-      const { env, helperTimeoutMs: timeoutMs, signal } = this.#options;
+      const { env, helperTimeoutMs: timeoutMs } = this.#options;
       const helper = { name, namedBy: file.name };
       const credential = await this.#helpers.get(
         `${name} ${registry}`,
-        async () => await askHelper(helper, registry, { env, timeoutMs, signal }),
+        async () => await askHelper(helper, registry, { env, timeoutMs, signal: this.#closed.signal }),
       );
       if (credential !== undefined) return credential;
     }

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { z } from "zod";
 import type { Credential } from "../content/credential.ts";
-import { AppError, isAppError, systemCode } from "../errors.ts";
+import { AppError, systemCode, toAppError } from "../errors.ts";
 import { storeKey } from "./keys.ts";
 
 /** A helper, and the file that names it. */
@@ -19,7 +19,7 @@ export interface HelperOptions {
   readonly env: NodeJS.ProcessEnv;
   /** How long it may take, in milliseconds; 30 s if left out. */
   readonly timeoutMs?: number | undefined;
-  /** Ends it; what is thrown then is the signal's reason, or INTERRUPTED. */
+  /** Ends it, and what it has started. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -29,7 +29,10 @@ const notFound = "credentials not found in native keychain";
 
 const Answer = z.object({ Username: z.string(), Secret: z.string() });
 
-/** Asks a helper for a registry's credential: undefined if it has none. Throws AUTH for all that is no answer. */
+/**
+ * Asks a helper for a registry's credential: undefined if it has none. Throws AUTH for all that is no answer, and the
+ * signal's reason.
+ */
 export async function askHelper(
   helper: Helper,
   registry: string,
@@ -107,6 +110,7 @@ async function finished(
   input: string,
   { env, timeoutMs = defaultTimeoutMs, signal }: HelperOptions,
 ): Promise<{ readonly code: number | null; readonly stdout: string }> {
+  signal?.throwIfAborted();
   return await new Promise((resolve, reject) => {
     // A group of its own: what it starts has to go with it.
     const child = spawn(programOf(helper), [verb], {
@@ -120,20 +124,19 @@ async function finished(
     const stop = (error?: AppError): void => {
       clearTimeout(timer);
       process.off("exit", killed);
-      signal?.removeEventListener("abort", aborted);
+      signal?.removeEventListener("abort", abort);
       if (error === undefined) return;
       kill(child);
       child.stdout.destroy();
       reject(error);
     };
     const killed = (): void => kill(child);
+    const abort = (): void => stop(toAppError(signal?.reason));
     const timer = setTimeout(() => {
       stop(failed(helper, `it did not answer within ${timeoutMs / 1000} s`));
     }, timeoutMs);
     process.once("exit", killed);
-    const aborted = (): void => stop(interruption(signal));
-    signal?.addEventListener("abort", aborted, { once: true });
-    if (signal?.aborted === true) aborted();
+    signal?.addEventListener("abort", abort, { once: true });
     child.stdout.on("data", (chunk: Buffer) => {
       size += chunk.length;
       if (size > maxOutputBytes) stop(failed(helper, `it wrote more than ${maxOutputBytes / 1024 ** 2} MiB`));
@@ -148,10 +151,6 @@ async function finished(
     child.stdin.on("error", () => undefined);
     child.stdin.end(input);
   });
-}
-
-function interruption(signal: AbortSignal | undefined): AppError {
-  return isAppError(signal?.reason) ? signal.reason : new AppError("INTERRUPTED", "interrupted");
 }
 
 function kill(child: ChildProcess): void {

@@ -38,7 +38,9 @@ function checkNesting(text: string): void {
     } else if (found === "}" || found === "]") {
       open.pop();
     } else if (colon !== undefined) {
-      const key = found.slice(0, -colon.length);
+      const text = found.slice(0, -colon.length);
+      // A key may be written in several ways: "a" is "\\u0061" too.
+      const key = text.includes("\\") ? JSON.stringify(JSON.parse(text)) : text;
       const keys = open.at(-1);
       if (keys?.has(key) === true) throw new Error(`it has the key ${key.slice(0, 80)} twice in one object`);
       keys?.add(key);

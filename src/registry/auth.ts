@@ -6,7 +6,7 @@ import type { Credential, FindCredential } from "../content/credential.ts";
 import type { Clock } from "../content/retry.ts";
 import { AppError } from "../errors.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
-import type { Answer, Transport } from "./http.ts";
+import { type Answer, orAborted, type Transport } from "./http.ts";
 import { toRealm } from "./leads.ts";
 import type { AddressGuard } from "./net/guard.ts";
 import { mergeScopes, repositoryOf } from "./scopes.ts";
@@ -17,8 +17,8 @@ export interface AuthOptions {
   /** The registry's name in references; messages use it. */
   readonly registry: string;
   readonly credential: FindCredential;
-  /** False: the registry is reached over plain HTTP and the user has not said that credentials may go there. */
-  readonly mayUseCredential: () => boolean;
+  /** Why no credential goes there, unless the user says so: it speaks plain HTTP, or nobody vouches for it. */
+  readonly keepsBack: () => "plain" | "untrusted" | undefined;
   readonly guard: AddressGuard;
   readonly clock: Clock;
   /** Told once of each credential that is used: where it was found. */
@@ -27,7 +27,7 @@ export interface AuthOptions {
 
 /** A token is renewed this long before it ends, so that it does not end under way. */
 const renewBeforeMs = 10_000;
-/** A token that is refused so soon was never good: its age teaches nothing. */
+/** A token that was sent so soon and refused was never good: its age teaches nothing. */
 const neverGoodMs = 500;
 
 /** The authentication state of one registry. */
@@ -37,6 +37,8 @@ export class Authenticator {
   /** Every secret that was ever used here: texts from servers are shown without them. */
   readonly #secrets = new Set<string>();
   readonly #noted = new Set<string>();
+  /** What the registry wants in place of some scopes: it may have names of its own for its repositories. */
+  readonly #wider = new Map<string, readonly string[]>();
   #challenge: { readonly challenge: Challenge; readonly url: URL } | undefined;
   /** How long tokens really serve, where the registry has refused one before the end that its service had told. */
   #servesMs = Number.POSITIVE_INFINITY;
@@ -77,7 +79,7 @@ export class Authenticator {
   async header(scopes: readonly string[], signal?: AbortSignal): Promise<string | undefined> {
     if (this.#challenge === undefined) return undefined;
     const { challenge, url } = this.#challenge;
-    const credential = await this.credential(scopes);
+    const credential = await this.credential(scopes, signal);
     if (challenge.scheme === "basic") return basicHeader(credential);
     if (credential?.registryToken !== undefined) return `Bearer ${credential.registryToken}`;
     const key = `${credential?.origin ?? ""} ${[...scopes].sort().join(" ")}`;
@@ -98,19 +100,18 @@ export class Authenticator {
   }
 
   /** The credential for what these scopes are about. Throws AUTH if there is one that may not be sent. */
-  async credential(scopes: readonly string[]): Promise<Credential | undefined> {
+  async credential(scopes: readonly string[], signal?: AbortSignal): Promise<Credential | undefined> {
     const { registry } = this.#options;
-    const credential = await this.#options.credential(repositoryOf(scopes));
+    // A helper may take its time, or wait for somebody to unlock it.
+    const credential = await orAborted(this.#options.credential(repositoryOf(scopes)), signal);
     const { password, identityToken, registryToken, origin = "nowhere: anonymous" } = credential ?? {};
     if (!this.#noted.has(origin)) this.#options.onNote?.(`credentials for ${registry} from ${origin}`);
     this.#noted.add(origin);
     for (const secret of [password, identityToken, registryToken]) if (secret) this.#secrets.add(secret);
-    if (credential === undefined || this.#options.mayUseCredential()) return credential;
-    throw new AppError(
-      "AUTH",
-      `Cannot log in to ${registry}: it speaks plain HTTP, and a password is not sent over that unasked`,
-      { hint: `if you trust the network in between, pass --plain-http ${registry}` },
-    );
+    const reason = credential === undefined ? undefined : this.#options.keepsBack();
+    if (reason === undefined) return credential;
+    const { state, hint } = keptBack[reason];
+    throw new AppError("AUTH", `Cannot log in to ${registry}: ${state}`, { hint: `${hint} ${registry}` });
   }
 
   /**
@@ -120,7 +121,20 @@ export class Authenticator {
   widened(scopes: readonly string[]): readonly string[] | undefined {
     const demanded = this.#challenge?.challenge.parameters["scope"]?.split(" ").filter(Boolean) ?? [];
     const merged = mergeScopes([...scopes, ...demanded]);
-    return merged.join(" ") === mergeScopes(scopes).join(" ") ? undefined : merged;
+    if (merged.join(" ") === mergeScopes(scopes).join(" ")) return undefined;
+    // The first one stays that: it says whose credential is asked for.
+    const first = scopes[0]?.replace(/[^:]*$/, "") ?? "";
+    return merged.toSorted((a, b) => Number(b.startsWith(first)) - Number(a.startsWith(first)));
+  }
+
+  /** The scopes to begin with: those that a request like this one has needed before. */
+  scopesFor(scopes: readonly string[]): readonly string[] {
+    return this.#wider.get(scopes.join(" ")) ?? scopes;
+  }
+
+  /** Where `scopes` were too little, `wider` ones have done: whoever sends a stream has no second try. */
+  learnScopes(scopes: readonly string[], wider: readonly string[]): void {
+    this.#wider.set(scopes.join(" "), wider);
   }
 
   /** A text from a server without our secrets in it, should it quote them. */
@@ -133,14 +147,15 @@ export class Authenticator {
   /**
    * Forgets the token that was just refused, unless another request has renewed it already. One that had served
    * before has ended early (the two clocks differ, or the service promises too much): the next are renewed in time,
-   * since an upload that meets this between two chunks starts over, and would meet it again.
+   * since an upload that meets this between two chunks starts over, and would meet it again. `sentMs` is when it was
+   * sent: on a slow line it is older when the refusal comes.
    */
-  async reject(header: string | undefined): Promise<void> {
+  async reject(header: string | undefined, sentMs: number): Promise<void> {
     for (const [key, pending] of this.#tokens) {
       const token = await pending.catch(() => undefined);
       if (token === undefined || token.header !== header || this.#tokens.get(key) !== pending) continue;
       this.#tokens.delete(key);
-      const ageMs = this.#options.clock.now() - token.givenAtMs;
+      const ageMs = sentMs - token.givenAtMs;
       if (ageMs > neverGoodMs) this.#servesMs = Math.min(this.#servesMs, ageMs / 2);
     }
   }
@@ -159,7 +174,7 @@ export class Authenticator {
         scopes: wanted.scopes,
         credential,
         basic: basicHeader(credential),
-        withoutSecrets: (text) => this.withoutSecrets(text),
+        withoutSecrets: (text) => this.withoutSecrets(text, basicHeader(credential)),
       },
       { registry, transport, guard, clock, signal: wanted.signal },
     );
@@ -172,6 +187,17 @@ export class Authenticator {
     return token;
   }
 }
+
+const keptBack = {
+  plain: {
+    state: "it speaks plain HTTP, and a password is not sent over that unasked",
+    hint: "if you trust the network in between, pass --plain-http",
+  },
+  untrusted: {
+    state: "its certificate is not trusted, and a password is not sent there unasked",
+    hint: "name the CA that signed it with --ca-file, or pass --insecure",
+  },
+} as const;
 
 /** Secrets that are remembered; the passwords come again with every use. */
 const maxSecrets = 1000;

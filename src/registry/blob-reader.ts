@@ -135,7 +135,8 @@ async function* joined(request: BlobRequest, first: Part, offset: number): Async
   }
 }
 
-async function* skipping(stream: ByteStream, bytes: number): AsyncGenerator<Uint8Array, void> {
+/** A stream without its first bytes. */
+export async function* skipping(stream: ByteStream, bytes: number): AsyncGenerator<Uint8Array, void> {
   let left = bytes;
   for await (const chunk of stream) {
     if (left >= chunk.byteLength) left -= chunk.byteLength;

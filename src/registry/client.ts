@@ -4,11 +4,10 @@
  */
 import type { LimitFunction } from "p-limit";
 import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retry.ts";
-import { AppError, isAppError, systemCode } from "../errors.ts";
+import { AppError, systemCode } from "../errors.ts";
 import { Authenticator } from "./auth.ts";
 import { Budget } from "./budget.ts";
-import { Ending } from "./ending.ts";
-import { answerError, RegistryError } from "./errors.ts";
+import { answerError, isLimited, isPassing, RegistryError } from "./errors.ts";
 import { connectHost } from "./host.ts";
 import { type Answer, discard, failedAnswer, isContent, readText, sendFollowing } from "./http.ts";
 import { AddressGuard } from "./net/guard.ts";
@@ -17,7 +16,7 @@ import { looksLikePlainHttp } from "./network-errors.ts";
 import { Pace } from "./pace.ts";
 import { parseRateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
-import type { ClientOptions, Progress, RegistryRequest } from "./request.ts";
+import { beginning, type ClientOptions, type Progress, type RegistryRequest } from "./request.ts";
 import { findOrigin, judgePing } from "./scheme.ts";
 import { UploadDesk } from "./upload/desk.ts";
 import { UploadManners } from "./upload/manners.ts";
@@ -39,7 +38,7 @@ export class RegistryClient {
   readonly clock: Clock;
   readonly #options: ClientOptions;
   readonly #auth: Authenticator;
-  readonly #ending: Ending;
+  readonly #closed = new AbortController();
   #network: Network;
   #origin: Promise<URL> | undefined;
   #secure = true;
@@ -52,7 +51,6 @@ export class RegistryClient {
     this.registry = registry;
     this.#options = options;
     this.clock = options.clock ?? systemClock;
-    this.#ending = new Ending(this.clock);
     this.pace = new Pace(options.concurrency ?? defaultConcurrency, this.clock);
     this.manners = new UploadManners(registry, options.chunkBytes);
     this.guard = new AddressGuard(connectHost(registry));
@@ -62,7 +60,10 @@ export class RegistryClient {
       transport: (exchange) => this.#network.small(exchange),
       registry,
       credential: typeof credential === "function" ? credential : async () => credential,
-      mayUseCredential: () => (this.#secure && !this.#distrusted) || options.plainHttp === true,
+      keepsBack: () => {
+        if (options.plainHttp === true) return undefined;
+        return this.#secure ? (this.#distrusted ? "untrusted" : undefined) : "plain";
+      },
       guard: this.guard,
       clock: this.clock,
       onNote: options.onNote,
@@ -103,9 +104,11 @@ export class RegistryClient {
    * once; broken connections and passing faults are retried unless the body is a stream. Throws RegistryError for
    * any other status, AUTH and DENIED, NETWORK or TLS when there is no answer.
    */
-  async request(wanted: RegistryRequest): Promise<Answer> {
+  async request(asked: RegistryRequest): Promise<Answer> {
+    // What nobody else can end ends with the client, or its waiting would keep the program alive.
+    const wanted = { ...asked, signal: asked.signal ?? this.#closed.signal };
     await this.connect(wanted.signal);
-    const progress: Progress = { challenged: false, expired: 0, scopes: wanted.scopes };
+    const progress = beginning(this.#auth.scopesFor(wanted.scopes));
     const { patienceMs = defaultPatienceMs, waitsForRateLimit: waitsForLimit = false } = this.#options;
     const budget = new Budget(this.pace, this.clock, { patienceMs, waitsForLimit });
     for (;;) {
@@ -116,7 +119,7 @@ export class RegistryClient {
       const delayMs = this.#delayMs(outcome, budget.attempt);
       if (isContent(wanted.body) || wanted.retry === false || wanted.signal?.aborted === true) throw outcome;
       const silent = outcome.code === "NETWORK";
-      if (silent && (this.#gone || this.#ending.over)) throw outcome;
+      if (silent && this.#gone) throw outcome;
       if (budget.isSpent(outcome)) {
         this.#gone ||= silent;
         throw outcome;
@@ -125,14 +128,10 @@ export class RegistryClient {
     }
   }
 
-  /** Sends a request that nobody waits for, once; {@link close} gives it a moment to get through. */
-  farewell(wanted: RegistryRequest): void {
-    this.#ending.farewell(this.request({ ...wanted, retry: false }).then(discard));
-  }
-
-  /** Ends all connections. Whatever is still under way or waits fails then. */
+  /** Ends all connections. Uploads that were given up have a second to be cancelled, unless a pause is wanted. */
   async close(): Promise<void> {
-    await this.#ending.end({ any: this.pace.leftMs === 0 });
+    if (this.pace.leftMs === 0) await this.uploads.settled(this.clock);
+    this.#closed.abort(new AppError("INTERRUPTED", `the client of ${this.registry} is closed`));
     await this.#network.close();
   }
 
@@ -142,12 +141,12 @@ export class RegistryClient {
     const url = typeof wanted.path === "string" ? new URL(wanted.path, origin) : wanted.path;
     // Only the registry's own origin gets the credential: an upload session may live on another host.
     const own = url.origin === origin.origin;
-    const large = wanted.blob === true || isContent(wanted.body);
-    const transport = large ? this.#network.large : this.#network.small;
-    const until = this.pace.leftMs > 0 ? this.#ending.signal(wanted.signal) : wanted.signal;
-    const turn = await this.pace.enter(until);
+    const use = isContent(wanted.body) ? "sends" : wanted.blob === true ? "reads" : undefined;
+    const transport = use === undefined ? this.#network.small : this.#network.large;
+    const turn = await this.pace.enter(wanted.signal, use);
     try {
       const authorization = own ? await this.#auth.header(progress.scopes, wanted.signal) : undefined;
+      progress.sentMs = this.clock.now();
       const exchange = { ...wanted, url, authorization };
       const follow = wanted.method === "GET" || wanted.method === "HEAD";
       const answer = await (follow ? sendFollowing(transport, exchange, this.guard) : transport(exchange));
@@ -160,6 +159,7 @@ export class RegistryClient {
         (elsewhere && wanted.acceptElsewhere?.includes(answer.status))
       ) {
         turn.done();
+        if (progress.widened === true) this.#auth.learnScopes(wanted.scopes, progress.scopes);
         return answer;
       }
       const failure = await this.#failure(wanted, answer, authorization);
@@ -196,16 +196,17 @@ export class RegistryClient {
   ): Promise<"again"> {
     if (!this.#auth.learn(answer)) throw failure;
     if (progress.challenged) {
-      const { what } = wanted;
+      const { what, signal } = wanted;
       const { scopes } = progress;
-      const anonymous = (await this.#auth.credential(scopes)) === undefined;
+      const anonymous = (await this.#auth.credential(scopes, signal)) === undefined;
       const refused = { what, registry: this.registry, scopes, authorization, anonymous };
       throw refusal(refused, this.#auth, failure);
     }
     progress.challenged = true;
     const widened = this.#auth.widened(progress.scopes);
-    if (widened === undefined) await this.#auth.reject(authorization);
+    if (widened === undefined) await this.#auth.reject(authorization, progress.sentMs);
     progress.scopes = widened ?? progress.scopes;
+    progress.widened = widened !== undefined;
     // A stream is gone by now; whoever made it makes another one.
     if (isContent(wanted.body)) throw failure;
     if ((await this.#auth.header(progress.scopes, wanted.signal)) === undefined) throw failure;
@@ -238,11 +239,14 @@ export class RegistryClient {
         const answer = await sendFollowing(this.#network.small, exchange, this.guard);
         if (answer.status === 401 && answer.url.origin === origin.origin) this.#auth.learn(answer);
         await judgePing(answer, this.registry, what);
+        this.#gone = false;
         return;
       } catch (error) {
         const cause = error instanceof AppError ? error.cause : error;
         const hopeless = hopelessCodes.has(systemCode(cause) ?? "") || looksLikePlainHttp(cause);
-        if (!isPassing(error) || hopeless || attempt >= maxAttempts || signal?.aborted === true) throw error;
+        if (!isPassing(error) || hopeless || signal?.aborted === true) throw error;
+        this.#gone ||= attempt >= maxAttempts;
+        if (this.#gone) throw error;
         await this.#wait({ what, signal }, attempt, error, this.#delayMs(error, attempt));
       }
     }
@@ -259,7 +263,7 @@ export class RegistryClient {
     if (body === "") discard(answer);
     const said = this.#auth.withoutSecrets(body, authorization);
     const asked = answer.status === 401 && answer.url.origin === (await this.connect()).origin;
-    const from = asked ? (await this.#auth.credential(wanted.scopes))?.origin : undefined;
+    const from = asked ? (await this.#auth.credential(wanted.scopes, wanted.signal))?.origin : undefined;
     return answerError(wanted.what, failedAnswer(wanted.method, answer, said), from);
   }
 
@@ -285,15 +289,6 @@ export class RegistryClient {
     delayMs: number,
   ): Promise<void> {
     this.#options.onRetry?.(what, attempt, delayMs, cause);
-    await this.clock.sleep(delayMs, this.#ending.signal(signal));
+    await this.clock.sleep(delayMs, signal);
   }
-}
-
-/** True for failures that may be gone with the next try. */
-function isPassing(error: unknown): error is AppError {
-  return isAppError(error, "NETWORK") || (error instanceof RegistryError && error.passing);
-}
-
-function isLimited(error: AppError): boolean {
-  return error instanceof RegistryError && error.limited;
 }

@@ -1,5 +1,5 @@
 /** A registry's answer, or the lack of one, as an error that a person can act on. No secret ever gets in. */
-import { AppError, type ErrorCode } from "../errors.ts";
+import { AppError, type ErrorCode, isAppError } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { formatRateLimit, parseRetryAfter, type RateLimit } from "./rate-limit.ts";
 
@@ -96,6 +96,16 @@ export class RegistryError extends AppError {
   has(code: string): boolean {
     return this.problems.some((problem) => problem.code === code);
   }
+}
+
+/** True for failures that may be gone with the next try. */
+export function isPassing(error: unknown): error is AppError {
+  return isAppError(error, "NETWORK") || (error instanceof RegistryError && error.passing);
+}
+
+/** True where a registry says that we ask too much of it. */
+export function isLimited(error: AppError): boolean {
+  return error instanceof RegistryError && error.limited;
 }
 
 /** Scheme, host and path. The query may hold signatures and session state, so it never gets into a message. */

@@ -2,9 +2,10 @@
 import type { ByteStream, OpenOptions } from "../content/content.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { skipping } from "./blob-reader.ts";
 import type { RegistryClient } from "./client.ts";
 import { describeUrl, printable } from "./errors.ts";
-import { bodyStream, discard } from "./http.ts";
+import { bodyStream } from "./http.ts";
 
 /**
  * The bytes of a layer from one of its `urls`, tried in turn; they are not verified. Only https is followed, without
@@ -83,7 +84,7 @@ async function openUrl(
     // That a vendor's server is gone says nothing about the registry.
     retry: false,
   });
-  if (offset === 0 || answer.status === 206) return bodyStream(answer, what);
-  discard(answer);
-  throw new AppError("NETWORK", `Cannot ${what}: ${url.host} takes no ranges`);
+  const stream = bodyStream(answer, what);
+  // A server that takes no ranges sends all of it again.
+  return offset === 0 || answer.status === 206 ? stream : skipping(stream, offset);
 }

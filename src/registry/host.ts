@@ -17,6 +17,9 @@ privateRanges.addSubnet("fc00::", 7, "ipv6");
 const linkLocal = new BlockList();
 linkLocal.addSubnet("169.254.0.0", 16, "ipv4");
 linkLocal.addSubnet("fe80::", 10, "ipv6");
+// Where clouds keep their keys beside 169.254.169.254: Amazon over IPv6, and Alibaba.
+linkLocal.addAddress("fd00:ec2::254", "ipv6");
+linkLocal.addAddress("100.100.100.200", "ipv4");
 
 /** "This host": systems connect to themselves there. */
 const unspecified = new BlockList();
@@ -58,8 +61,8 @@ export type AddressKind = "loopback" | "private" | "linkLocal" | "public";
  */
 export function addressKind(name: string): AddressKind | undefined {
   if (isLoopbackName(name) || contains(unspecified, name)) return "loopback";
-  if (contains(privateRanges, name)) return "private";
   if (contains(linkLocal, name)) return "linkLocal";
+  if (contains(privateRanges, name)) return "private";
   return isIP(name) === 0 ? undefined : "public";
 }
 

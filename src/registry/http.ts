@@ -134,8 +134,8 @@ export function blobTransport(means: Means & { readonly wires: Wires }): Transpo
   };
 }
 
-/** Nothing looks at the signal while a connection is being made, which takes long where nobody answers. */
-async function orAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** For what does not look at the signal, such as a connection that is being made. Rejects with the signal's reason. */
+export async function orAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return await pending;
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const abort = (): void => reject(signal.reason);

@@ -20,6 +20,9 @@ export interface Turn {
   failed(): void;
 }
 
+/** `sends` content, and holds its turn until all of it has come, from this very registry perhaps; or `reads` it. */
+export type TurnUse = "sends" | "reads" | undefined;
+
 /** The pace of one registry. */
 export class Pace {
   /** Bounds the transfers (bodies of blobs); the requests are bounded by {@link enter}. */
@@ -29,6 +32,8 @@ export class Pace {
   /** Requests at a time; no bound until the first 429. */
   #allowed = Number.POSITIVE_INFINITY;
   #underWay = 0;
+  /** Those of them that send content. */
+  #sending = 0;
   #pausedUntilMs = 0;
   /** Answers since the bound was last changed. */
   #answers = 0;
@@ -51,15 +56,18 @@ export class Pace {
   }
 
   /** Waits until it is this request's turn. Rejects with the signal's reason. */
-  async enter(signal?: AbortSignal): Promise<Turn> {
+  async enter(signal?: AbortSignal, use?: TurnUse): Promise<Turn> {
     for (;;) {
       const { leftMs } = this;
+      // What is sent may have to be read from here: each would wait for the other otherwise.
+      const others = this.#underWay - (use === "reads" ? this.#sending : 0);
       if (leftMs > 0) await this.#clock.sleep(leftMs, signal);
-      else if (this.#underWay < this.#allowed) break;
+      else if (others < this.#allowed) break;
       else await this.#wait(signal);
     }
     this.#underWay += 1;
-    return this.#turn();
+    if (use === "sends") this.#sending += 1;
+    return this.#turn(use);
   }
 
   /** Everybody stays away for so many milliseconds; two minutes at most, unless a `long` pause (a day) is wanted. */
@@ -73,13 +81,14 @@ export class Pace {
     return Math.max(this.#pausedUntilMs - this.#clock.now(), 0);
   }
 
-  #turn(): Turn {
+  #turn(use: TurnUse): Turn {
     const epoch = this.#epoch;
     let over = false;
     const end = (then: () => void) => (): void => {
       if (over) return;
       over = true;
       this.#underWay -= 1;
+      if (use === "sends") this.#sending -= 1;
       then();
       // Others may fit in now, or still not: each looks for itself.
       for (const wake of this.#waiting.splice(0)) wake();

@@ -58,5 +58,14 @@ export interface Progress {
   challenged: boolean;
   /** How often a signed URL was refused. */
   expired: number;
+  /** When it was sent last, on the client's clock. */
+  sentMs: number;
   scopes: readonly string[];
+  /** The registry has demanded more scopes than were asked for. */
+  widened?: boolean;
+}
+
+/** What is known of a request that was not sent yet. */
+export function beginning(scopes: readonly string[]): Progress {
+  return { challenged: false, expired: 0, sentMs: 0, scopes };
 }

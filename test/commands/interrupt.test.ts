@@ -1,8 +1,8 @@
 /** Ctrl-C and kill: the exit code, the way on, and a second run that completes. */
-import { readFile } from "node:fs/promises";
+import { chmod, readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { runMirror, startMirror } from "../support/cli.ts";
+import { type RunningMirror, runMirror, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, seed, type TestImage } from "../support/images.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
@@ -176,3 +176,63 @@ test("a command that fails does not go on asking for what else it had begun", as
   expect(stderr).toContain(`Error: Cannot find ${registry.host}/team/index@${lost.descriptor.digest}`);
   expect(stderr).not.toContain("retrying");
 }, 15_000);
+
+/** How long the program takes to end, in milliseconds. Whatever keeps it alive in these tests does so for longer. */
+async function endOf(running: RunningMirror): Promise<number> {
+  const since = performance.now();
+  running.kill("SIGINT");
+  expect((await running.result).code).toBe(130);
+  return performance.now() - since;
+}
+
+test("a credential helper that hangs does not outlive Ctrl-C, nor make it wait", async () => {
+  await using guarded = await startRegistry({ auth: { type: "basic", users: { ada: "s3cret" } } });
+  const [helper, pidFile] = [folder.join("docker-credential-slow"), folder.join("helper.pid")];
+  await writeFile(helper, `#!/bin/sh\necho $$ > ${pidFile}\nexec sleep 60\n`);
+  await chmod(helper, 0o755);
+  await writeFile(folder.join("config.json"), '{"credsStore":"slow"}');
+  const env = { PATH: `${folder.path}:${process.env["PATH"]}`, DOCKER_CONFIG: folder.path };
+  const args = [
+    "pull",
+    `${guarded.host}/a:1`,
+    "--to",
+    folder.join("helper.tar"),
+    "--plain-http",
+    guarded.host,
+  ];
+  await using running = await startMirror(args, { env });
+  const helperPid = async (): Promise<number> => Number(await readFile(pidFile, "utf8").catch(() => "0"));
+  await expect.poll(helperPid, { timeout: 30_000 }).toBeGreaterThan(0);
+  expect(await endOf(running)).toBeLessThan(15_000);
+  const pid = await helperPid();
+  expect(() => process.kill(pid, 0)).toThrow("ESRCH");
+});
+
+test("an upload that Ctrl-C ends is cancelled at the registry", async () => {
+  await using target = await startRegistry();
+  target.customFault("never answered", {
+    methods: ["PUT"],
+    path: /\/uploads\//,
+    intercept: () => ({ status: 0, held: true }),
+  });
+  const args = ["push", folder.join("undisturbed.tar"), "--registry", target.host, "--concurrency", "2"];
+  await using running = await startMirror(args);
+  await expect.poll(() => target.count("PUT", /uploads/), { timeout: 30_000 }).toBe(2);
+  await endOf(running);
+  expect(target.openUploads).toBe(0);
+});
+
+test("an upload to cancel does not wait out the pause that the registry wants after Ctrl-C", async () => {
+  await using target = await startRegistry();
+  const args = ["push", folder.join("undisturbed.tar"), "--registry", target.host, "--concurrency", "2"];
+  target.customFault("never answered", {
+    methods: ["PUT"],
+    path: /\/uploads\//,
+    intercept: () => ({ status: 0, held: true }),
+  });
+  target.fault("rate-limit", { retryAfter: "100", skip: 1, match: { method: "POST" } });
+  await using running = await startMirror(args);
+  await running.until(/429/);
+  await expect.poll(() => target.count("PUT", /uploads/), { timeout: 30_000 }).toBe(1);
+  expect(await endOf(running)).toBeLessThan(15_000);
+});

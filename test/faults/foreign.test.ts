@@ -55,6 +55,15 @@ test("one that the registry does not have comes from its URL, without credential
   for (const { headers } of all.vendor.requests) expect(headers.authorization).toBeUndefined();
 });
 
+test("one that breaks off at a vendor that takes no ranges is gone on with all the same", async () => {
+  await using all = await sides();
+  all.vendor.fault("ignore-range");
+  await surviving({ registries: [all.registry, all.vendor] }, async (connect) => {
+    const from = connect(all.registry, { credential, ca: [certificates.ca.cert] }).repository("a");
+    expect(await collect(await from.open(layer([all.url]), { offset: 5 }))).toEqual(bytes.subarray(5));
+  });
+});
+
 test("one that the registry has is read there", async () => {
   await using all = await sides();
   all.registry.putBlob("a", bytes);

@@ -15,6 +15,7 @@ describe("parseObject", () => {
 
   it.each([
     ['{"a":1,"a":2}', 'it has the key "a" twice in one object'],
+    ['{"layers":1,"l\\u0061yers":2}', 'it has the key "layers" twice in one object'],
     ['{"x":[{"a":1,"b":{},"a":2}]}', 'it has the key "a" twice in one object'],
     [`{"a":${"[".repeat(64)}${"]".repeat(64)}}`, "it is nested more than 64 deep"],
     ["[]", "it is not a JSON object"],

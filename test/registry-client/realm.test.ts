@@ -184,7 +184,7 @@ describe("a realm at a local address", () => {
       },
       registry: "registry.example",
       credential: async () => credential,
-      mayUseCredential: () => true,
+      keepsBack: () => undefined,
       guard: new AddressGuard("registry.example"),
       clock: new FakeClock(),
     });

@@ -207,6 +207,8 @@ describe("a certificate that is not good", () => {
     await using watched = connectTo(registry, { listedInsecure: true, credential });
     const error = await failureOf(watched.repository("a").resolve("v1"));
     expect(error.code).toBe("AUTH");
+    expect(error.message).toContain("its certificate is not trusted");
+    expect(error.hint).toContain("--insecure");
     expect(watched.warnings).toEqual([expect.stringContaining("daemon.json")]);
     expect(registry.requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
     await using asked = connectTo(registry, { listedInsecure: true, insecure: true, credential });

@@ -69,6 +69,28 @@ describe("tokens", () => {
     expect(watched.clock.sleeps).toEqual([]);
   });
 
+  test("that are refused at once on a slow line say nothing of how long the others live", async () => {
+    await using registry = await start({ type: "bearer", users });
+    await using watched = connect(registry, { credential });
+    registry.customFault("slow", {
+      path: /\/c\/manifests\//,
+      intercept: ({ headers }) => {
+        watched.clock.advance(1000);
+        const { host } = tokenRequests(registry)[0]?.headers ?? {};
+        const challenge = `Bearer realm="http://${host}/token",service="${tokenService}"`;
+        if (headers.authorization === undefined) return undefined;
+        return errorReply([{ code: "UNAUTHORIZED" }], { "www-authenticate": challenge });
+      },
+    });
+    await failureOf(watched.repository("c").resolve("v1"));
+    const { length } = tokenRequests(registry);
+    const repository = watched.repository("a/b");
+    await repository.resolve("v1");
+    watched.clock.advance(30_000);
+    await repository.resolve("v1");
+    expect(tokenRequests(registry)).toHaveLength(length + 1);
+  });
+
   test("that are refused for ever are renewed once", async () => {
     await using registry = await start({ type: "bearer", users });
     await using watched = connect(registry, { credential });
@@ -158,6 +180,18 @@ describe("tokens", () => {
   });
 });
 
+test("a token service that repeats the request in its error page has no secret shown", async () => {
+  await using registry = await start({ type: "bearer", users });
+  registry.customFault("repeats the request", {
+    path: /^\/token$/,
+    intercept: ({ headers }) => jsonReply(400, { you_sent: headers.authorization }),
+  });
+  await using watched = connect(registry, { credential });
+  const error = await failureOf(watched.repository("a/b").resolve("v1"));
+  expect(error.message).toContain("you_sent");
+  expect(everythingSaid(error)).not.toContain(Buffer.from("ada:s3cret:word").toString("base64"));
+});
+
 describe("scopes", () => {
   test("a token that was given too little is widened once to what the registry demands", async () => {
     await using registry = await start({ type: "bearer", users });
@@ -198,5 +232,43 @@ describe("scopes", () => {
     expect(error.message).toContain("no push access");
     expect(registry.count("PUT", /manifests/)).toBe(2);
     expect(tokenRequests(registry).length).toBeLessThanOrEqual(2);
+  });
+
+  test("a registry with other names for its repositories gets uploads too, whose streams have no second try", async () => {
+    await using registry = await start({ type: "bearer", users });
+    const asked = (url: string): string => decodeURIComponent(url).replaceAll("+", " ");
+    const good = new Set<string>();
+    registry.customFault("notes tokens for its own name", {
+      path: /^\/token$/,
+      transform: (reply) => {
+        const { token } = JSON.parse(Buffer.concat(reply.body ?? []).toString()) as { token: string };
+        const url = tokenRequests(registry).at(-1)?.url ?? "";
+        if (asked(url).includes("repository:0/a/b:pull,push")) good.add(`Bearer ${token}`);
+        return undefined;
+      },
+    });
+    registry.customFault("demands its own name", {
+      path: /\/blobs\//,
+      intercept: ({ headers }) => {
+        if (good.has(headers.authorization ?? "")) return undefined;
+        const realm = `http://${tokenRequests(registry)[0]?.headers.host}/token`;
+        const scope = 'scope="repository:0/a/b:pull,push"';
+        return errorReply([{ code: "UNAUTHORIZED" }], {
+          "www-authenticate": `Bearer realm="${realm}",service="${tokenService}",${scope}`,
+        });
+      },
+    });
+    const wanted: (string | undefined)[] = [];
+    await using watched = connect(registry, {
+      credential: async (repository) => {
+        wanted.push(repository);
+        return credential;
+      },
+    });
+    await watched.repository("a/b").push(blobSource(Buffer.from("x".repeat(1000))));
+    await watched.repository("a/b").push(blobSource(Buffer.from("y".repeat(1000))));
+    expect(tokenRequests(registry)).toHaveLength(2);
+    // The credential is that of the repository that was asked for, whatever the registry calls it.
+    expect(new Set(wanted)).toEqual(new Set(["a/b"]));
   });
 });

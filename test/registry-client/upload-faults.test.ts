@@ -53,6 +53,15 @@ describe("what goes wrong on the way", () => {
     await expect.poll(() => registry.openUploads).toBe(0);
   });
 
+  test("an answer that gets lost after a PUT without content does not have the blob sent again", async () => {
+    // What the registry has shown before: it takes content in PATCH only.
+    watched.client.manners.contentInPutRefused();
+    registry.fault("lost-answer", { times: 1, match: { method: "PUT" } });
+    await repository.push(blobSource(bytes));
+    expect(stored()).toEqual(bytes);
+    expect(statuses("PATCH")).toEqual([202]);
+  });
+
   test.each([
     ["a cut", undefined],
     ["a 504 of a proxy", 504],

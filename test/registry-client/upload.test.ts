@@ -1,8 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
-import { blobSource, connectTo, descriptorOf, failureOf, logged, type Watched } from "./support.ts";
+import { blobSource, connectTo, descriptorOf, failureOf, logged, piecesOf, type Watched } from "./support.ts";
 
 const bytes = randomBytesOf("upload", 300_000);
 const { digest } = descriptorOf(bytes);
@@ -54,6 +56,27 @@ describe("a blob in one request", () => {
     await repository.push(blobSource(bytes), { onProgress: (offset) => seen.push(offset) });
     expect(seen.at(-1)).toBe(bytes.length);
     expect([...seen].sort((a, b) => a - b)).toEqual(seen);
+  });
+
+  test("in many small pieces keeps nothing of those that are sent", async () => {
+    setFlagsFromString("--expose-gc");
+    const collectGarbage = runInNewContext("gc") as () => void;
+    const used: number[] = [];
+    const measure = (): void => {
+      collectGarbage();
+      used.push(process.memoryUsage().heapUsed);
+    };
+    const open = async function* (): AsyncGenerator<Uint8Array, void> {
+      measure();
+      yield* piecesOf(bytes.subarray(0, -6), 6);
+      measure();
+      yield bytes.subarray(-6);
+    };
+    await repository.push({ ...blobSource(bytes), open: async () => open() });
+    expect(registry.blob("a/b", digest)).toEqual(bytes);
+    const [before = 0, after = Infinity] = used;
+    // 50,000 pieces, of which 300 bytes each would be 15 MB.
+    expect(after - before).toBeLessThan(5_000_000);
   });
 
   test.each([200, 202, 204])("is taken with a %i as well", async (status) => {

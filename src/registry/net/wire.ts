@@ -8,6 +8,7 @@ import type { ByteStream } from "../../content/content.ts";
 import type { Connector } from "./connector.ts";
 import { keptChunkBytes, ReadBuffers } from "./read-buffers.ts";
 import { StallMeter, type Timeouts } from "./timeouts.ts";
+import { Watch } from "./watch.ts";
 import { coded, Framing, type Head, HeadReader } from "./wire-format.ts";
 
 export interface WireRequest {
@@ -116,17 +117,17 @@ export class Wire {
     this.#busy = true;
     const reader = new HeadReader();
     const answered = this.#readHead(reader).then((head) => ({ head }));
-    answered.catch(() => undefined);
+    const watch = new Watch(answered);
     let early = false;
     let left = Number(request.headers["content-length"] ?? "0");
     try {
       await this.#write(Buffer.from(headOf(request), "latin1"));
       for await (const chunk of request.body ?? []) {
         // Early answers are refusals: there is no use in sending the rest, and often nobody to read it.
-        const answer = await Promise.race([this.#write(chunk), answered]);
+        const over = await watch.during(this.#write(chunk));
         left -= chunk.byteLength;
-        early = answer !== undefined && left > 0;
-        if (answer !== undefined) break;
+        early = over && left > 0;
+        if (over) break;
       }
       this.#waits = true;
       this.#answering = true;

@@ -1,9 +1,12 @@
 /** What the uploads to one registry share: blobs that are on their way, and what became of attempts to mount. */
 import type { Pushed } from "../../content/content.ts";
+import type { Clock } from "../../content/retry.ts";
 import type { UploadSession } from "./state.ts";
 
 /** After so many refusals in a row no blob is asked for from that repository any more. */
 const maxRefusals = 3;
+/** Time to cancel uploads in when the client closes, in milliseconds: whoever pressed Ctrl-C waits for it. */
+const cancelMs = 1000;
 
 /** The desk of one registry's client. */
 export class UploadDesk {
@@ -11,6 +14,8 @@ export class UploadDesk {
   /** Sessions that the registry opened instead of mounting: they wait for the upload that follows. */
   readonly #opened = new Map<string, UploadSession>();
   readonly #refusals = new Map<string, number>();
+  /** Sessions that are being cancelled. */
+  readonly #cancelled = new Set<Promise<unknown>>();
 
   /**
    * Runs an upload unless the same one (`key`) is under way: then that one is waited for, and the content is "present"
@@ -31,6 +36,21 @@ export class UploadDesk {
     } finally {
       this.#underWay.delete(key);
     }
+  }
+
+  /** Takes note of a session that is being cancelled; `request` does not reject. */
+  cancelling(request: Promise<unknown>): void {
+    this.#cancelled.add(request);
+    const forget = (): void => void this.#cancelled.delete(request);
+    request.then(forget, forget);
+  }
+
+  /** Resolves when all sessions that were given up are cancelled, or after a second. */
+  async settled(clock: Clock): Promise<void> {
+    const over = new AbortController();
+    const late = clock.sleep(cancelMs, over.signal).catch(() => undefined);
+    await Promise.race([Promise.all(this.#cancelled), late]);
+    over.abort();
   }
 
   /** Keeps the session that a mount of a blob into a repository has opened. */

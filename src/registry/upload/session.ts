@@ -2,7 +2,7 @@
 import { AppError, isAppError } from "../../errors.ts";
 import { type Digest, shortDigest } from "../../oci/digest.ts";
 import { RegistryError, type UploadPosition } from "../errors.ts";
-import { type Answer, drain, singleHeader } from "../http.ts";
+import { type Answer, discard, drain, singleHeader } from "../http.ts";
 import type { UploadSession } from "./state.ts";
 import { resolveLocation, sessionLocation, type UploadPlace } from "./upload-place.ts";
 
@@ -86,11 +86,15 @@ export function positionOf(
 
 /** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
 export function cancelSession(place: UploadPlace, session: UploadSession): void {
-  place.client.farewell({
-    method: "DELETE",
-    path: new URL(session.location),
-    what: "cancel an upload",
-    scopes: place.scopes,
-    accept: [200, 202, 204, 404],
-  });
+  const request = place.client
+    .request({
+      method: "DELETE",
+      path: new URL(session.location),
+      what: "cancel an upload",
+      scopes: place.scopes,
+      accept: [200, 202, 204, 404],
+      retry: false,
+    })
+    .then(discard, () => undefined);
+  place.client.uploads.cancelling(request);
 }

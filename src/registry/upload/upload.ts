@@ -113,6 +113,8 @@ class Upload {
       accept: [200, 201, 202, 204],
       method: part.closes ? "PUT" : "PATCH",
       path: part.closes ? withDigest(url, digest) : url,
+      // Sent again, it would find its session gone, where it had arrived: the blob is looked for first.
+      retry: false,
       headers: { ...octets, ...(ranged ? { "content-range": `${offset}-${offset + length - 1}` } : {}) },
       body: length === 0 ? "" : await this.#content.take(offset, length),
     });
