@@ -13,7 +13,7 @@ import { type Answer, discard, failedAnswer, isContent, readText, sendFollowing 
 import { AddressGuard } from "./net/guard.ts";
 import { makeNetwork, type Network } from "./network.ts";
 import { looksLikePlainHttp } from "./network-errors.ts";
-import { Pace } from "./pace.ts";
+import { Pace, untilEither } from "./pace.ts";
 import { parseRateLimit } from "./rate-limit.ts";
 import { refusal } from "./refusal.ts";
 import { beginning, type ClientOptions, type Progress, type RegistryRequest } from "./request.ts";
@@ -117,7 +117,8 @@ export class RegistryClient {
       if (!(outcome instanceof AppError)) return outcome;
       budget.count(outcome);
       const delayMs = this.#delayMs(outcome, budget.attempt);
-      if (isContent(wanted.body) || wanted.retry === false || wanted.signal?.aborted === true) throw outcome;
+      const over = this.#closed.signal.aborted || wanted.signal?.aborted === true;
+      if (isContent(wanted.body) || wanted.retry === false || over) throw outcome;
       const silent = outcome.code === "NETWORK";
       if (silent && this.#gone) throw outcome;
       if (budget.isSpent(outcome)) {
@@ -143,7 +144,10 @@ export class RegistryClient {
     const own = url.origin === origin.origin;
     const use = isContent(wanted.body) ? "sends" : wanted.blob === true ? "reads" : undefined;
     const transport = use === undefined ? this.#network.small : this.#network.large;
-    const turn = await this.pace.enter(wanted.signal, use);
+    const turn = await this.pace.enter(
+      this.pace.leftMs > 0 ? untilEither(wanted.signal, this.#closed.signal) : wanted.signal,
+      use,
+    );
     try {
       const authorization = own ? await this.#auth.header(progress.scopes, wanted.signal) : undefined;
       progress.sentMs = this.clock.now();
@@ -289,6 +293,6 @@ export class RegistryClient {
     delayMs: number,
   ): Promise<void> {
     this.#options.onRetry?.(what, attempt, delayMs, cause);
-    await this.clock.sleep(delayMs, signal);
+    await this.clock.sleep(delayMs, untilEither(signal, this.#closed.signal));
   }
 }

@@ -138,3 +138,8 @@ export class Pace {
     }
   }
 }
+
+/** A signal for what waits: it aborts with either of the two. */
+export function untilEither(one: AbortSignal | undefined, other: AbortSignal): AbortSignal {
+  return one === undefined || one === other ? other : AbortSignal.any([one, other]);
+}
