@@ -18,6 +18,8 @@ interface Habits extends Readings {
 
 /** Once is a cache or a node behind a balancer; twice in a row is the registry. */
 const maxRefusedRanges = 2;
+/** A part is at most this often shorter than what was asked for, for one blob. */
+const maxParts = 10_000;
 const habitsOf = new WeakMap<RegistryClient, Habits>();
 
 interface BlobRequest {
@@ -123,7 +125,7 @@ function rangeEnd(answer: Answer, offset: number, size: number): number | undefi
 async function* joined(request: BlobRequest, first: Part, offset: number): AsyncGenerator<Uint8Array, void> {
   let part = first;
   let at = offset;
-  for (;;) {
+  for (let parts = 1; parts <= maxParts; parts += 1) {
     for await (const chunk of part.stream) {
       const piece = at + chunk.byteLength > part.end ? chunk.subarray(0, part.end - at) : chunk;
       at += piece.byteLength;
@@ -133,6 +135,11 @@ async function* joined(request: BlobRequest, first: Part, offset: number): Async
     if (at < part.end || at >= request.descriptor.size) return;
     part = await openPart(request, at);
   }
+  const { client, wanted } = request;
+  throw new AppError(
+    "REGISTRY",
+    `Cannot ${wanted.what}: ${client.registry} sends it in too many small parts`,
+  );
 }
 
 /** A stream without its first bytes. */

@@ -1,7 +1,4 @@
-/**
- * One registry: knows its scheme, answers its challenges, retries what is safe to retry, and keeps the pace that it
- * allows. Repositories, uploads and listings are built on its `request`.
- */
+/** One registry: its scheme, challenges, retries and pace. Repositories, uploads and listings are built on `request`. */
 import type { LimitFunction } from "p-limit";
 import { backoffMs, type Clock, maxAttempts, systemClock } from "../content/retry.ts";
 import { AppError, systemCode } from "../errors.ts";
@@ -126,6 +123,8 @@ export class RegistryClient {
         throw outcome;
       }
       await this.#wait(wanted, budget.attempt, outcome, delayMs);
+      // What ends after this is another token than the one that was renewed before.
+      progress.challenged = false;
     }
   }
 

@@ -124,10 +124,13 @@ export class UploadManners {
   /**
    * The line breaks at all sorts of places, and the registry does not say how far an upload has got: what is left is
    * chunks that get through before the line breaks, each over a connection of its own. `bytes`: what got through.
+   * Returns false if that is how it is done already.
    */
-  brittle(bytes: number): void {
+  brittle(bytes: number): boolean {
+    const before = `${this.#fresh} ${this.#whole} ${this.#chunkBytes}`;
     this.#fresh = true;
     this.tooLarge(bytes);
+    return before !== `${this.#fresh} ${this.#whole} ${this.#chunkBytes}`;
   }
 
   /** A chunk of `bytes` was too small. Returns false if larger ones are too large. */

@@ -200,8 +200,7 @@ class Upload {
           found !== undefined && found.offset >= part.offset && found.offset <= part.offset + sent;
         if (usable) return this.#goOn(found);
         const through = sourceFailed ? undefined : patience.cutAt(error, sent);
-        if (through !== undefined) {
-          client.manners.brittle(Math.min(through, part.length));
+        if (through !== undefined && client.manners.brittle(Math.min(through, part.length))) {
           patience.reshaped();
           this.#warnOfSlowness();
         }
