@@ -48,6 +48,13 @@ export class Budget {
     this.#answered = this.#pace.answered;
   }
 
+  /** A delay before the next try that does not go beyond the patience with a registry that is away. Milliseconds. */
+  within(delayMs: number): number {
+    if (this.attempt < maxAttempts) return delayMs;
+    const leftMs = this.#options.patienceMs - (this.#clock.now() - (this.#firstFailureMs ?? 0));
+    return Math.min(delayMs, Math.max(leftMs, 1));
+  }
+
   /** True if there is no use in another try after this failure. */
   isSpent(failure: AppError): boolean {
     if (this.#tries >= maxTries) return true;

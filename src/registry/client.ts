@@ -113,7 +113,7 @@ export class RegistryClient {
       if (outcome === "again") continue;
       if (!(outcome instanceof AppError)) return outcome;
       budget.count(outcome);
-      const delayMs = this.#delayMs(outcome, budget.attempt);
+      const delayMs = budget.within(this.#delayMs(outcome, budget.attempt));
       const over = this.#closed.signal.aborted || wanted.signal?.aborted === true;
       if (isContent(wanted.body) || wanted.retry === false || over) throw outcome;
       const silent = outcome.code === "NETWORK";

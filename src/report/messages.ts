@@ -50,7 +50,10 @@ export class Messages {
         return { level: "failed", label: "failed", text: failure(event.image, event.error) };
       case "retrying": {
         const wait = event.delayMs <= 0 ? "now" : `in ${formatDuration(event.delayMs / 1000)}`;
-        const cause = escapeControl(event.cause.message);
+        // The error names what could not be done, and so does the line already.
+        const said = `Cannot ${event.what}: `;
+        const { message } = event.cause;
+        const cause = escapeControl(message.startsWith(said) ? message.slice(said.length) : message);
         const text = `${escapeControl(event.what)} ${wait} (attempt ${event.attempt}): ${cause}`;
         return { level: "retry", label: "retrying", text };
       }
