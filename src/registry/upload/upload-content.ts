@@ -45,8 +45,9 @@ export class UploadContent {
   /** The next `length` bytes, from `offset` on, as a body. It is to be sent before the next one is taken. */
   async take(offset: number, length: number): Promise<ContentBody> {
     await this.#seek(offset);
-    // The proof of a whole is over; a copy of it is of no use.
-    this.#begin = offset < this.#blob.descriptor.size ? this.#proof.copy() : undefined;
+    // The beginning needs no copy (of many small blobs these would cost the most), and what is over is of no use.
+    const between = offset > 0 && offset < this.#blob.descriptor.size;
+    this.#begin = between ? this.#proof.copy() : undefined;
     return { content: this.#pieces(length), length };
   }
 
