@@ -31,3 +31,10 @@ export interface MoveLog {
   /** A piece of a move is about to be written. */
   step(step: MoveStep): Promise<void>;
 }
+
+/** A length of some content at which its hash was noted, to tell how far what is on the disk is what came. */
+export interface Mark {
+  readonly got: number;
+  /** Hexadecimal, in the algorithm of the content's digest. */
+  readonly hash: string;
+}
