@@ -29,6 +29,8 @@ export class Journal implements MoveLog {
   #unnoted = 0;
   #timer: NodeJS.Timeout | undefined;
   #hurried = false;
+  /** On the process's monotonic clock, in milliseconds. */
+  #flushedAt = 0;
   #writing: Promise<void> = Promise.resolve();
   #failure: AppError | undefined;
 
@@ -117,7 +119,8 @@ export class Journal implements MoveLog {
     if (this.#timer !== undefined && (!hurry || this.#hurried)) return;
     clearTimeout(this.#timer);
     this.#hurried = hurry;
-    const afterMs = hurry ? noteEveryMs : noteAfterMs;
+    const sinceMs = performance.now() - this.#flushedAt;
+    const afterMs = hurry ? Math.max(0, noteEveryMs - sinceMs) : noteAfterMs;
     // A failure is kept, and met by whoever notes next or closes.
     this.#timer = setTimeout(() => void this.#flush().catch(() => undefined), afterMs);
     this.#timer.unref();
@@ -127,6 +130,7 @@ export class Journal implements MoveLog {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#unnoted = 0;
+    this.#flushedAt = performance.now();
     // One after the other: two appends at a time could mix their lines. After a failure, all that follow fail.
     this.#writing = this.#writing.then(async () => {
       const lines = this.#lines.join("");

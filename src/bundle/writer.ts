@@ -5,6 +5,7 @@
  */
 import { type FileHandle, rename } from "node:fs/promises";
 import { dirname } from "node:path";
+import pLimit from "p-limit";
 import type { BlobSource, ByteStream, OpenOptions, Pushed, PushOptions, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { reached } from "../content/points.ts";
@@ -56,6 +57,8 @@ export class BundleWriter implements Target {
   readonly #lock: BundleLock;
   readonly #options: WriterOptions;
   readonly #done = new Set<Digest>();
+  /** Hashing runs on one core, and a disk that turns reads from one place best. */
+  readonly #proofs = pLimit(2);
   /** Manifests that were stored before anything was fetched. */
   #kept = 0;
 
@@ -224,7 +227,9 @@ export class BundleWriter implements Target {
     const claim = this.#part.claims.get(entry.digest);
     if (claim === undefined) return new Proof(descriptor);
     const marks = this.#part.marks.get(entry.digest) ?? [];
-    return await proveClaim(this.#file, claim, { descriptor, marks }, options);
+    return await this.#proofs(
+      async () => await proveClaim(this.#file, claim, { descriptor, marks }, options),
+    );
   }
 
   /**
