@@ -3,7 +3,7 @@
  * from its stream, in parallel. The file grows as `NAME.part` beside its journal and gets its name when every
  * digest has proved right and the bytes are on the disk.
  */
-import { type FileHandle, rename } from "node:fs/promises";
+import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import pLimit from "p-limit";
 import type { BlobSource, ByteStream, OpenOptions, Pushed, PushOptions, Target } from "../content/content.ts";
@@ -49,7 +49,6 @@ export class BundleWriter implements Target {
   readonly #path: string;
   #layout: Layout;
   #committed = false;
-  readonly #file: FileHandle;
   readonly #early: EarlySync;
   readonly #part: Part;
   /** Something else may have lain where content goes: what has to be zero is written. */
@@ -71,7 +70,6 @@ export class BundleWriter implements Target {
     this.#path = path;
     this.#layout = layout;
     this.#part = part;
-    this.#file = part.file;
     this.#pads = !part.isNew;
     this.#early = new EarlySync({
       datasync: async () => {
@@ -144,7 +142,12 @@ export class BundleWriter implements Target {
    * Throws DISK.
    */
   async keep(manifests: ManifestStore): Promise<void> {
-    for (const entry of await writeManifests(this.#file, this.#layout, manifests, partPath(this.#path))) {
+    for (const entry of await writeManifests(
+      this.#part.file,
+      this.#layout,
+      manifests,
+      partPath(this.#path),
+    )) {
       this.#done.add(entry.digest);
       this.#kept += 1;
       this.#part.journal.whole(entry.digest, entry.contentOffset, entry.size);
@@ -162,7 +165,7 @@ export class BundleWriter implements Target {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
-    await relocate(this.#file, claims, layout, {
+    await relocate(this.#part.file, claims, layout, {
       log: this.#part.journal,
       spillPath: spillPath(this.#path),
       name,
@@ -171,8 +174,8 @@ export class BundleWriter implements Target {
     this.#layout = layout;
     this.#pads = true;
     for (const entry of layout.blobs.values()) await this.#frame(entry);
-    await writeMetadata(this.#file, layout, name, false);
-    await this.#file.truncate(layout.totalBytes);
+    await writeMetadata(this.#part.file, layout, name, false);
+    await this.#part.file.truncate(layout.totalBytes);
   }
 
   /** Gives the finished bundle its name, and its size in bytes. Throws INTERNAL if anything is missing, DISK if it cannot be kept. */
@@ -184,12 +187,12 @@ export class BundleWriter implements Target {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
       this.#early.check();
-      await this.#file.sync();
+      await this.#part.file.sync();
       reached("commit:synced");
       await rename(partPath(this.#path), this.#path);
       this.#committed = true;
       reached("commit:renamed");
-      await this.#file.close();
+      await this.#part.file.close();
       await this.#part.journal.remove();
       reached("commit:journal-removed");
       await syncFolder(dirname(this.#path));
@@ -207,7 +210,7 @@ export class BundleWriter implements Target {
       // The disk may be full: what was not noted is fetched again.
       await this.#part.journal.close().catch(() => undefined);
       // A sync in the background may take long, and nobody who pressed Ctrl-C waits for it: the file closes behind it.
-      const closed = this.#early.settled().then(async () => await this.#file.close());
+      const closed = this.#early.settled().then(async () => await this.#part.file.close());
       if (this.#options.signal?.aborted === true) closed.catch(() => undefined);
       else await closed;
       if (this.#done.size === this.#kept && this.#part.claims.size === 0) await removePart(this.#path);
@@ -228,7 +231,7 @@ export class BundleWriter implements Target {
     if (claim === undefined) return new Proof(descriptor);
     const marks = this.#part.marks.get(entry.digest) ?? [];
     return await this.#proofs(
-      async () => await proveClaim(this.#file, claim, { descriptor, marks }, options),
+      async () => await proveClaim(this.#part.file, claim, { descriptor, marks }, options),
     );
   }
 
@@ -269,7 +272,7 @@ export class BundleWriter implements Target {
     const { digest, contentOffset: at } = entry;
     if (proof.offset > 0) await this.#frame(entry);
     reached("blob:begun");
-    const place = { file: this.#file, name: partPath(this.#path), entry, pads: this.#pads };
+    const place = { file: this.#part.file, name: partPath(this.#path), entry, pads: this.#pads };
     try {
       await fill(place, proof, content, {
         signal: options.signal,
@@ -294,9 +297,9 @@ export class BundleWriter implements Target {
   /** The header of content that is at its place, and the zeros behind it. */
   async #frame(entry: BlobEntry): Promise<void> {
     const name = partPath(this.#path);
-    await writeAll(this.#file, [entry.header], entry.headerOffset, name);
+    await writeAll(this.#part.file, [entry.header], entry.headerOffset, name);
     const padding = Buffer.alloc(paddingOf(entry.size));
     if (this.#pads && padding.byteLength > 0)
-      await writeAll(this.#file, [padding], entry.contentOffset + entry.size, name);
+      await writeAll(this.#part.file, [padding], entry.contentOffset + entry.size, name);
   }
 }
