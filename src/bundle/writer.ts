@@ -15,16 +15,14 @@ import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import type { Claim } from "./claims.ts";
-import { diskError, writeAll } from "./disk.ts";
+import { diskError } from "./disk.ts";
 import { EarlySync } from "./early-sync.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
+import { changeLayout, openPart, type Part, type PartOptions } from "./part.ts";
+import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
 import { writeManifests } from "./part-manifests.ts";
-import { openPart, type Part, type PartOptions, writeMetadata } from "./part.ts";
-import { fill, proveClaim } from "./part-blob.ts";
-import { checkBundlePath, partPath, removePart, spillPath, syncFolder } from "./part-place.ts";
-import { relocate } from "./relocate.ts";
-import { paddingOf } from "./tar-header.ts";
+import { checkBundlePath, partPath, removePart, syncFolder } from "./part-place.ts";
 
 /** Content of an earlier bundle, which need not be fetched. */
 export interface Reusable {
@@ -51,8 +49,6 @@ export class BundleWriter implements Target {
   #committed = false;
   readonly #early: EarlySync;
   readonly #part: Part;
-  /** Something else may have lain where content goes: what has to be zero is written. */
-  #pads: boolean;
   readonly #lock: BundleLock;
   readonly #options: WriterOptions;
   readonly #done = new Set<Digest>();
@@ -70,7 +66,6 @@ export class BundleWriter implements Target {
     this.#path = path;
     this.#layout = layout;
     this.#part = part;
-    this.#pads = !part.isNew;
     this.#early = new EarlySync({
       datasync: async () => {
         await part.file.datasync();
@@ -159,23 +154,14 @@ export class BundleWriter implements Target {
    * to be done. Throws DISK, or the signal's reason; the next run goes on from there.
    */
   async shrink(layout: Layout): Promise<void> {
-    const name = partPath(this.#path);
     const claims = new Map<Digest, Claim>();
     for (const digest of this.#done) {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
-    await relocate(this.#part.file, claims, layout, {
-      log: this.#part.journal,
-      spillPath: spillPath(this.#path),
-      name,
-      signal: this.#options.signal,
-    });
+    const place = { path: this.#path, signal: this.#options.signal };
+    await changeLayout(this.#part, claims, layout, place);
     this.#layout = layout;
-    this.#pads = true;
-    for (const entry of layout.blobs.values()) await this.#frame(entry);
-    await writeMetadata(this.#part.file, layout, name, false);
-    await this.#part.file.truncate(layout.totalBytes);
   }
 
   /** Gives the finished bundle its name, and its size in bytes. Throws INTERNAL if anything is missing, DISK if it cannot be kept. */
@@ -246,7 +232,7 @@ export class BundleWriter implements Target {
     options: PushOptions,
   ): Promise<Proof | undefined> {
     if (proof.offset === entry.size && entry.size > 0) {
-      await this.#frame(entry);
+      await frame(this.#fillPlace(entry));
       return undefined;
     }
     let left = proof;
@@ -270,11 +256,10 @@ export class BundleWriter implements Target {
   async #fill(entry: BlobEntry, proof: Proof, content: ByteStream, options: PushOptions): Promise<void> {
     const { journal, claims, marks } = this.#part;
     const { digest, contentOffset: at } = entry;
-    if (proof.offset > 0) await this.#frame(entry);
+    if (proof.offset > 0) await frame(this.#fillPlace(entry));
     reached("blob:begun");
-    const place = { file: this.#part.file, name: partPath(this.#path), entry, pads: this.#pads };
     try {
-      await fill(place, proof, content, {
+      await fill(this.#fillPlace(entry), proof, content, {
         signal: options.signal,
         onProgress: options.onProgress,
         onWrite: (bytes) => this.#early.wrote(bytes),
@@ -294,12 +279,7 @@ export class BundleWriter implements Target {
     }
   }
 
-  /** The header of content that is at its place, and the zeros behind it. */
-  async #frame(entry: BlobEntry): Promise<void> {
-    const name = partPath(this.#path);
-    await writeAll(this.#part.file, [entry.header], entry.headerOffset, name);
-    const padding = Buffer.alloc(paddingOf(entry.size));
-    if (this.#pads && padding.byteLength > 0)
-      await writeAll(this.#part.file, [padding], entry.contentOffset + entry.size, name);
+  #fillPlace(entry: BlobEntry): FillPlace {
+    return { file: this.#part.file, name: partPath(this.#path), entry, pads: !this.#part.isNew };
   }
 }
