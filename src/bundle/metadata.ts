@@ -7,6 +7,7 @@ import { AppError } from "../errors.ts";
 import { Descriptor } from "../oci/descriptor.ts";
 import { Digest, digestOf } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/media-types.ts";
+import { BundleBase } from "./delta.ts";
 import { type BlobSize, type BundleContents, blobPath, type MetadataFile } from "./layout.ts";
 
 /** What Docker's `manifest.json` says of one image: the config and layers of one platform. */
@@ -28,8 +29,7 @@ export interface BundleImage {
 }
 
 const BlobSizes = z.array(z.tuple([Digest, z.number().int().nonnegative()]));
-const MirrorFile = z.strictObject({
-  version: z.literal(1),
+const common = {
   images: z.array(
     z.strictObject({
       source: z.string(),
@@ -44,23 +44,31 @@ const MirrorFile = z.strictObject({
   manifests: BlobSizes,
   configs: BlobSizes,
   layers: BlobSizes,
-});
+};
+/** Version 2 is that of deltas only: whoever knows version 1 must not take one for a whole bundle. */
+const MirrorFile = z.discriminatedUnion("version", [
+  z.strictObject({ version: z.literal(1), ...common }),
+  z.strictObject({ version: z.literal(2), ...common, base: BundleBase }),
+]);
 type MirrorFile = z.infer<typeof MirrorFile>;
 
 /** What `mirror.json` says, parsed and proved. */
 export interface BundleDescription {
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;
+  /** What it leans on, if it is a delta. */
+  readonly base?: BundleBase | undefined;
   /** Digests of the other metadata files by path. */
   readonly files: Readonly<Record<string, Digest>>;
 }
 
 export const mirrorFilePath = "mirror.json";
 
-/** Makes the metadata files, in the order in which they lie in the bundle. */
+/** Makes the metadata files, in the order in which they lie in the bundle. `base`: what a delta leans on. */
 export function makeMetadata(
   images: readonly BundleImage[],
   contents: BundleContents,
+  base?: BundleBase,
 ): readonly MetadataFile[] {
   const docker = dockerManifest(images);
   const files: MetadataFile[] = [
@@ -71,8 +79,7 @@ export function makeMetadata(
   ];
   const pairs = (blobs: readonly BlobSize[]): [Digest, number][] =>
     blobs.map(({ digest, size }) => [digest, size]);
-  const description: MirrorFile = {
-    version: 1,
+  const table = {
     images: images.map(({ source, target, root, original }) => ({
       source,
       target: { repository: target.repository, ...(target.tag === undefined ? {} : { tag: target.tag }) },
@@ -84,6 +91,8 @@ export function makeMetadata(
     configs: pairs(contents.configs),
     layers: pairs(contents.layers),
   };
+  const description: MirrorFile =
+    base === undefined ? { version: 1, ...table } : { version: 2, ...table, base };
   return [...files, { path: mirrorFilePath, bytes: seal(description) }];
 }
 
@@ -110,10 +119,15 @@ export function readMirrorFile(bytes: Buffer): BundleDescription {
   if (typeof document !== "object" || document === null) throw damaged();
   const { checksum: _, ...rest } = document as { checksum?: unknown } & Record<string, unknown>;
   const parsed = MirrorFile.safeParse(rest);
-  if (!parsed.success && "version" in rest && rest["version"] !== 1 && seal(rest).equals(bytes)) {
+  if (
+    !parsed.success &&
+    "version" in rest &&
+    ![1, 2].includes(Number(rest["version"])) &&
+    seal(rest).equals(bytes)
+  ) {
     throw new AppError(
       "BUNDLE",
-      `Cannot read the bundle: it has format version ${JSON.stringify(rest["version"])}, and this program knows version 1`,
+      `Cannot read the bundle: it has format version ${JSON.stringify(rest["version"])}, and this program knows versions 1 and 2`,
       {
         hint: "use a newer mirror",
       },
@@ -126,6 +140,7 @@ export function readMirrorFile(bytes: Buffer): BundleDescription {
   return {
     images,
     files,
+    ...("base" in parsed.data ? { base: parsed.data.base } : {}),
     contents: { manifests: sizes(manifests), configs: sizes(configs), layers: sizes(layers) },
   };
 }

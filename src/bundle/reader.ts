@@ -9,10 +9,17 @@ import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import { type BundleBase, type LeanedBlob, leftOutError } from "./delta.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
 import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
-import { type BundleImage, imageName, mirrorFilePath, readMirrorFile } from "./metadata.ts";
+import {
+  type BundleDescription,
+  type BundleImage,
+  imageName,
+  mirrorFilePath,
+  readMirrorFile,
+} from "./metadata.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 
 /** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
@@ -32,19 +39,27 @@ export class BundleReader implements Source, AsyncDisposable {
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;
   readonly totalBytes: number;
+  /** What it leans on, if it is a delta: these blobs are not in it. */
+  readonly base: BundleBase | undefined;
+  /** The digest of its `mirror.json`: what deltas know it by. */
+  readonly fingerprint: Digest;
+  readonly #leaned: ReadonlyMap<Digest, LeanedBlob>;
   readonly #file: FileHandle;
   readonly #layout: Layout;
 
   private constructor(
     path: string,
     file: FileHandle,
-    description: { images: readonly BundleImage[]; contents: BundleContents },
-    layout: Layout,
+    description: Pick<BundleDescription, "images" | "contents" | "base">,
+    layout: Layout & { readonly fingerprint: Digest },
   ) {
     this.path = path;
     this.images = description.images;
     this.contents = description.contents;
     this.totalBytes = layout.totalBytes;
+    this.base = description.base;
+    this.fingerprint = layout.fingerprint;
+    this.#leaned = new Map(description.base?.blobs.map((blob) => [blob.digest, blob]));
     this.#file = file;
     this.#layout = layout;
   }
@@ -79,7 +94,8 @@ export class BundleReader implements Source, AsyncDisposable {
         const state = found.size < layout.totalBytes ? "truncated" : "longer than it should be";
         throw damaged(path, `it is ${state}: ${found.size} bytes, expected ${layout.totalBytes}`);
       }
-      return new BundleReader(path, file, description, layout);
+      const fingerprint = digestOf(mirrorFile.bytes);
+      return new BundleReader(path, file, description, { ...layout, fingerprint });
     } catch (error) {
       await file.close();
       throw error;
@@ -128,6 +144,11 @@ export class BundleReader implements Source, AsyncDisposable {
     return this.#layout.blobs.has(digest);
   }
 
+  /** True for content that is not in it, since it is a delta and leans on it. */
+  leavesOut({ digest, size }: Pick<Descriptor, "digest" | "size">): boolean {
+    return !this.#layout.blobs.has(digest) && this.#leaned.get(digest)?.size === size;
+  }
+
   /** Every blob and manifest with its size, in the order of the file. */
   blobs(): Iterable<BlobEntry> {
     return this.#layout.blobs.values();
@@ -139,8 +160,10 @@ export class BundleReader implements Source, AsyncDisposable {
 
   #entry(digest: Digest): BlobEntry {
     const entry = this.#layout.blobs.get(digest);
-    if (entry === undefined) throw damaged(this.path, `${digest} is missing`);
-    return entry;
+    if (entry !== undefined) return entry;
+    const blob = this.#leaned.get(digest);
+    if (blob !== undefined && this.base !== undefined) throw leftOutError(this.path, this.base, blob);
+    throw damaged(this.path, `${digest} is missing`);
   }
 
   async *#read(entry: BlobEntry, offset: number): AsyncGenerator<Uint8Array, void> {

@@ -1,7 +1,8 @@
 /** A plan as a bundle, and a bundle as a plan: the one place where both sides are known. */
+import type { BundleBase } from "../bundle/delta.ts";
 import { dockerImage } from "../bundle/docker-image.ts";
 import { type BundleContents, type Layout, layOut } from "../bundle/layout.ts";
-import { type BundleImage, makeMetadata } from "../bundle/metadata.ts";
+import { type BundleImage, type DockerImage, makeMetadata } from "../bundle/metadata.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -10,19 +11,28 @@ import { parseReference } from "../oci/reference.ts";
 import { maxConfigBytes } from "../sync/config.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
 import type { NodeRole } from "../sync/node.ts";
-import type { Plan, PlanRequest } from "../sync/plan.ts";
+import type { Plan, PlannedImage, PlanRequest } from "../sync/plan.ts";
 
-/** The layout of the bundle that holds a plan's images. */
-export async function layOutPlan(plan: Plan, manifests: ManifestStore): Promise<Layout> {
+/** The layout of the bundle that holds a plan's images; of a delta, if it leans on something. */
+export async function layOutPlan(plan: Plan, manifests: ManifestStore, base?: BundleBase): Promise<Layout> {
   const images: BundleImage[] = plan.images.map((image) => ({
     source: image.source,
     target: image.target,
     root: image.root,
     original: image.original,
-    docker: dockerImage(image.root, (digest) => (manifests.has(digest) ? manifests.get(digest) : undefined)),
+    docker: dockerOf(image, manifests),
   }));
   const contents = contentsOf(plan);
-  return await layOut(makeMetadata(images, contents), contents);
+  return await layOut(makeMetadata(images, contents, base), contents);
+}
+
+/** What Docker is offered of an image: nothing, if some of that is left out. */
+function dockerOf({ root, leansOn = [] }: PlannedImage, manifests: ManifestStore): DockerImage | undefined {
+  const found = dockerImage(root, (digest) => (manifests.has(digest) ? manifests.get(digest) : undefined));
+  const left = new Set(leansOn.map(({ descriptor }) => descriptor.digest));
+  return found === undefined || [found.config, ...found.layers].some((digest) => left.has(digest))
+    ? undefined
+    : found;
 }
 
 /** What to ask the planner for, to push a whole bundle under a prefix (may be empty). */

@@ -2,7 +2,7 @@
 import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
-import { makePlan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
+import { makePlan, type Plan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
@@ -22,7 +22,13 @@ export async function copyToRegistry(
   source: SourceSide,
   registries: Registries,
   session: Session,
-  options: { readonly target: RegistryTarget; readonly failFast: boolean; readonly content: ContentRules },
+  options: {
+    readonly target: RegistryTarget;
+    readonly failFast: boolean;
+    readonly content: ContentRules;
+    /** Proves what the source leans on, before anything moves; gives the plan of what is left to move. */
+    readonly prove?: ((plan: Plan) => Promise<Plan>) | undefined;
+  },
 ): Promise<TransferResult> {
   const manifests = new ManifestStore();
   const client = registries.client(options.target.host);
@@ -50,6 +56,7 @@ export async function copyToRegistry(
     ],
     manifests,
   };
-  const outcomes = await transfer(plan, ends, session, options.failFast);
+  const left = options.prove === undefined ? plan : await options.prove(plan);
+  const outcomes = await transfer(left, ends, session, options.failFast);
   return conclude(outcomes, failures, session);
 }

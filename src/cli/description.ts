@@ -1,6 +1,11 @@
 /** An image's description as a person reads it. */
 import { escapeControl, formatBytes, plural, table } from "../report/format.ts";
-import type { ImageDescription, ManifestDescription, ReferrerDescription } from "../sync/describe.ts";
+import type {
+  BlobDescription,
+  ImageDescription,
+  ManifestDescription,
+  ReferrerDescription,
+} from "../sync/describe.ts";
 
 /** Name, digest and size of the image, then each manifest with its layers. */
 export function formatDescription(image: ImageDescription): string {
@@ -46,20 +51,12 @@ function formatManifest(manifest: ManifestDescription): string {
     ["  manifest", manifest.digest, "", escapeControl(manifest.mediaType)],
     ...(manifest.config === undefined
       ? []
-      : [
-          [
-            "  config",
-            manifest.config.digest,
-            formatBytes(manifest.config.size),
-            escapeControl(manifest.config.mediaType),
-          ],
-        ]),
-    ...manifest.layers.map((layer) => [
-      "  layer",
-      layer.digest,
-      formatBytes(layer.size),
-      escapeControl(layer.mediaType),
-    ]),
+      : [["  config", manifest.config.digest, formatBytes(manifest.config.size), typeOf(manifest.config)]]),
+    ...manifest.layers.map((layer) => ["  layer", layer.digest, formatBytes(layer.size), typeOf(layer)]),
   ];
   return `${title}\n${table(rows, { align: ["left", "left", "right", "left"] })}`;
+}
+
+function typeOf({ mediaType, leftOut }: BlobDescription): string {
+  return `${escapeControl(mediaType)}${leftOut === true ? ", left out of the delta" : ""}`;
 }

@@ -5,6 +5,7 @@ import { AppError, exitCodes, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { RunFailure } from "../sync/outcome.ts";
 import { isDebug } from "./debug.ts";
+import { LackingBase } from "./lacking-base.ts";
 
 export interface ErrorReport {
   /** Empty if everything has been said already. */
@@ -31,6 +32,7 @@ export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "
         ...(debug.length === 0 ? {} : { causes: debug }),
       },
       ...(error instanceof RunFailure ? { images: error.images } : {}),
+      ...(error instanceof LackingBase ? { missing: error.missing } : {}),
     },
     exitCode: error.exitCode,
   };

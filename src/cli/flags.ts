@@ -160,6 +160,41 @@ export const reuseFlags = {
   }),
 };
 
+/** What a delta leans on. */
+export const baseFlag = {
+  base: Flags.string({
+    ...several("MIRROR_BASE"),
+    summary:
+      "leave out the blobs that this earlier bundle, or the registry of this receipt, has (repeatable) [env: MIRROR_BASE]",
+    helpValue: "BUNDLE|RECEIPT",
+  }),
+};
+
+/** What is proved together with a delta. */
+export const provenBaseFlag = {
+  base: Flags.string({
+    ...several("MIRROR_BASE"),
+    summary: "bundle that this delta leans on, to prove both together (repeatable) [env: MIRROR_BASE]",
+    helpValue: "BUNDLE",
+  }),
+};
+
+/** What to look for in a registry, and where to write down what is there. */
+export const receiptFlags = {
+  to: Flags.string({
+    summary: "file to write; standard output if left out",
+    helpValue: "FILE",
+    // Not MIRROR_TO, which names the bundle of a pull: it must not be written over.
+    env: "MIRROR_RECEIPT",
+  }),
+  file: Flags.string({
+    ...several("MIRROR_FILE"),
+    char: "f",
+    summary: "image list: look for what it names, and no more (repeatable) [env: MIRROR_FILE]",
+    helpValue: "LIST",
+  }),
+};
+
 /** When to stop. */
 export const failFastFlag = {
   "fail-fast": Flags.boolean({ summary: "stop at the first image that fails", env: "MIRROR_FAIL_FAST" }),

@@ -1,4 +1,5 @@
 /** A plan as `plan` shows it, to people and as JSON. */
+import type { BundleBase } from "../bundle/delta.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { formatPlatform, isUnknownPlatform } from "../oci/platform.ts";
@@ -7,6 +8,8 @@ import { formatLimit } from "../report/summary.ts";
 import type { RegistryLimit } from "../sync/events.ts";
 import { failedPlans, type ImageResult, imageResult } from "../sync/outcome.ts";
 import type { Plan, PlanFailure, PlannedImage } from "../sync/plan.ts";
+
+import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
 
 /** One image of a plan. Sizes in bytes, of all that the image is made of. */
 export type PlannedResult = ImageResult & {
@@ -21,6 +24,8 @@ export interface PlanResult {
   readonly totals: Plan["totals"];
   /** What registries said of their limits on requests. */
   readonly limits: readonly RegistryLimit[];
+  /** What a delta would lean on. */
+  readonly base?: BaseFigures;
 }
 
 /** The result for a plan. `status` "done" means that it would be copied. */
@@ -28,7 +33,7 @@ export function planResult(
   plan: Plan,
   failures: readonly PlanFailure[],
   manifests: ManifestStore,
-  limits: readonly RegistryLimit[],
+  { limits, base }: { readonly limits: readonly RegistryLimit[]; readonly base?: BundleBase | undefined },
 ): PlanResult {
   const planned = plan.images.map((image) => ({
     ...imageResult(image),
@@ -40,11 +45,16 @@ export function planResult(
           bytes: image.nodes.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
         }),
   }));
-  return { images: [...planned, ...failedPlans(failures)], totals: plan.totals, limits };
+  return {
+    images: [...planned, ...failedPlans(failures)],
+    totals: plan.totals,
+    limits,
+    ...(base === undefined ? {} : { base: baseFigures(base) }),
+  };
 }
 
 /** A table of the images, and what moves in all. */
-export function formatPlan({ images, totals, limits }: PlanResult): string {
+export function formatPlan({ images, totals, limits, base }: PlanResult): string {
   const rows = images
     .filter(({ status }) => status !== "failed")
     .map(({ image, digest = "", status, platforms = [], bytes }) => [
@@ -53,7 +63,7 @@ export function formatPlan({ images, totals, limits }: PlanResult): string {
       platforms.join(" "),
       status === "unchanged" ? "unchanged" : formatBytes(bytes ?? 0),
     ]);
-  const sum = `${plural(totals.images, "image")}, ${totals.unchanged} unchanged; ${plural(totals.blobs, "distinct blob")}, ${formatBytes(totals.bytes)}${limits.map((limit) => `\n${formatLimit(limit)}`).join("")}`;
+  const sum = `${plural(totals.images, "image")}, ${totals.unchanged} unchanged; ${plural(totals.blobs, "distinct blob")}, ${formatBytes(totals.bytes)}${base === undefined ? "" : `\nleft out: ${heldBy(base)}`}${limits.map((limit) => `\n${formatLimit(limit)}`).join("")}`;
   return rows.length === 0
     ? sum
     : `${table([["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], ...rows], { align: ["left", "left", "left", "right"] })}\n${sum}`;

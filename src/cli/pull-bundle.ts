@@ -1,4 +1,5 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
+import type { BundleBase } from "../bundle/delta.ts";
 import { checkBundlePath } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
@@ -12,6 +13,8 @@ import { formatBytes } from "../report/format.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { makePlan, type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
 import { verifyContent } from "../sync/verify.ts";
+import { type BaseFigures, baseFigures, leansOn } from "./base-figures.ts";
+import { Bases } from "./bases.ts";
 import { layOutPlan } from "./bundle-plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
@@ -31,12 +34,14 @@ export interface PullOptions {
   readonly fresh: boolean;
   /** Earlier bundles to take content over from. */
   readonly reuse: readonly string[];
+  /** Receipts, and bundles that are at the target: what they have is left out. */
+  readonly base: readonly string[];
   readonly content: ContentRules;
 }
 
 /** What `pull --json` prints. */
 export interface PullResult extends TransferResult {
-  readonly bundle: { readonly path: string; readonly bytes: number };
+  readonly bundle: { readonly path: string; readonly bytes: number; readonly base?: BaseFigures };
 }
 
 /**
@@ -51,11 +56,12 @@ export async function pullBundle(
 ): Promise<PullResult> {
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
+  await using bases = await Bases.open(options.base, options.path);
   await using reuse = await Reuse.open({ ...options, emit: session.emit });
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
-  const known = reuse.manifests;
-  const { plan, failures } = await makePlan(requests, {
+  const known = [...reuse.manifests, ...bases.manifests];
+  const { plan: whole, failures } = await makePlan(requests, {
     source: (request) =>
       known.length === 0 ? sources.request(request) : new KnownManifests(sources.request(request), known),
     manifests,
@@ -64,12 +70,15 @@ export async function pullBundle(
     failFast: options.failFast,
     ...options.content,
   });
+  const plan = bases.leaveOut(whole);
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
-  const layout = await layOutPlan(plan, manifests);
+  const base = bases.describe(plan);
+  const layout = await layOutPlan(plan, manifests, base);
   if (reuse.existing?.layoutId === layout.id && (await isWhole(plan, reuse.existing, session))) {
     await discardPart(options.path);
-    const bundle = { path: options.path, bytes: layout.totalBytes };
+    const bundle = { path: options.path, bytes: layout.totalBytes, ...figuresOf(base) };
+    tellBase(options, base, session);
     return { ...conclude(plan.images.map(unchanged), failures, session), bundle };
   }
   const writer = await BundleWriter.open(options.path, layout, {
@@ -100,14 +109,32 @@ export async function pullBundle(
     const wanted = options.keepGoing && !options.failFast;
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
-    if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
-    const bundle = { path: options.path, bytes: await writer.commit() };
+    const kept = withoutImages(plan, failed);
+    const leaned = bases.describe(kept);
+    if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, leaned));
+    const bundle = { path: options.path, bytes: await writer.commit(), ...figuresOf(leaned) };
+    tellBase(options, leaned, session);
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
     // The first failure is the one to tell.
     await writer.abandon().catch(() => undefined);
     throw error;
   }
+}
+
+function figuresOf(base: BundleBase | undefined): { readonly base?: BaseFigures } {
+  return base === undefined ? {} : { base: baseFigures(base) };
+}
+
+/** One line about what was left out, and whose it is. */
+function tellBase(
+  { path, base: asked }: Pick<PullOptions, "path" | "base">,
+  base: BundleBase | undefined,
+  session: Session,
+): void {
+  if (base !== undefined) session.emit({ type: "note", message: `${path} is a delta: ${leansOn(base)}` });
+  else if (asked.length > 0)
+    session.emit({ type: "note", message: `${path} is whole: ${asked.join(", ")} has nothing of it` });
 }
 
 /** True if the bundle that is there has all of the plan, proved by reading it. */

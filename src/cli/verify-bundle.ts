@@ -1,10 +1,13 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
+import { holderNames } from "../bundle/delta.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
+import type { Digest } from "../oci/digest.ts";
 import { formatBytes, plural } from "../report/format.ts";
-import { makePlan } from "../sync/plan.ts";
-import { type Problem, verifyContent, verifyTarget } from "../sync/verify.ts";
+import { leavingOut, makePlan, type Plan } from "../sync/plan.ts";
+import { type Problem, verifyContent, type VerifyOptions, verifyTarget } from "../sync/verify.ts";
+import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
 import { bundleRequests } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
@@ -18,11 +21,15 @@ export interface VerifyResult {
   readonly blobs: number;
   readonly bytes: number;
   readonly problems: readonly Problem[];
+  /** What a delta leans on; `proved` if it was read too. */
+  readonly base?: BaseFigures & { readonly proved: boolean };
 }
 
 export interface VerifyBundleOptions {
   readonly template?: string | undefined;
   readonly target?: RegistryTarget | undefined;
+  /** The bundles that a delta leans on, to be proved with it; if there are none, only what is in it is proved. */
+  readonly bases?: readonly BundleReader[] | undefined;
 }
 
 /** Proves a bundle, and with `target` also that the registry holds all of it. Problems are part of the result. */
@@ -44,9 +51,11 @@ export async function verifyBundle(
       if (event.type !== "image-failed") session.emit(event);
     },
     signal: session.signal,
-    includeForeign: ({ digest }) => bundle.has(digest),
+    includeForeign: (layer) => bundle.has(layer.digest) || bundle.leavesOut(layer),
   });
-  const { images, blobs, bytes } = plan.totals;
+  const { bases = [] } = options;
+  const inside = leavingOut(plan, (part) => bundle.leavesOut(part));
+  const { images, blobs, bytes } = (bases.length === 0 ? inside : plan).totals;
   session.emit({ type: "planned", images, blobs, bytes });
   const broken: Problem[] = failures.map(({ image, error }) => ({
     place: "bundle" as const,
@@ -54,20 +63,77 @@ export async function verifyBundle(
     message: error.message,
   }));
   const call = { emit: session.emit, signal: session.signal };
-  const damaged = await verifyContent(plan, bundle, call);
+  const damaged = await verifyContent(inside, bundle, call);
+  const lacking = bases.length === 0 ? [] : await verifyBases(plan, bundle, bases, call);
   const absent =
     options.target === undefined
       ? []
       : await verifyTarget(plan, registryTarget(registries, options.target), call);
-  const problems = [...broken, ...damaged, ...absent];
-  return { ok: problems.length === 0, images: bundle.images.length, blobs, bytes, problems };
+  const problems = [...broken, ...damaged, ...lacking, ...absent];
+  const base =
+    bundle.base === undefined ? {} : { base: { ...baseFigures(bundle.base), proved: bases.length > 0 } };
+  return { ok: problems.length === 0, images: bundle.images.length, blobs, bytes, problems, ...base };
+}
+
+/** Reads what a delta leans on in the bundles that have it. What none of them has is a problem too. */
+async function verifyBases(
+  plan: Plan,
+  delta: BundleReader,
+  bases: readonly BundleReader[],
+  call: VerifyOptions,
+): Promise<readonly Problem[]> {
+  const problems: Problem[] = [];
+  const seen = new Set<Digest>();
+  for (const base of bases) {
+    const here = leavingOut(
+      plan,
+      (part) => !delta.leavesOut(part) || !base.has(part.digest) || seen.has(part.digest),
+    );
+    const found = await verifyContent(here, base, call);
+    problems.push(
+      ...found.map((problem) => ({
+        ...problem,
+        place: "base" as const,
+        message: `${problem.message} (in ${base.path})`,
+      })),
+    );
+    for (const { nodes } of here.images) for (const { descriptor } of nodes) seen.add(descriptor.digest);
+  }
+  const names = bases.map(({ path }) => path).join(", ");
+  const lost = new Map(delta.base?.blobs.map((blob) => [blob.digest, blob]));
+  const needing = new Map<Digest, string[]>();
+  for (const { source, nodes } of plan.images) {
+    for (const { descriptor } of nodes) {
+      if (!delta.leavesOut(descriptor) || seen.has(descriptor.digest)) continue;
+      needing.set(descriptor.digest, [...(needing.get(descriptor.digest) ?? []), source]);
+    }
+  }
+  for (const [digest, images] of needing) {
+    const blob = lost.get(digest);
+    const had =
+      delta.base === undefined || blob === undefined
+        ? ""
+        : `; ${holderNames(delta.base, blob).join(", ")} had it`;
+    problems.push({ place: "base", digest, images, message: `${digest} is not in ${names}${had}` });
+  }
+  return problems;
 }
 
 /** The result as a person reads it. `registry`: the one that was asked, if any. */
 export function formatVerified(result: VerifyResult, path: string, registry: string | undefined): string {
   const { images, blobs, bytes } = result;
-  const whole = `${path} is whole: ${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
-  return registry === undefined ? whole : `${whole}\n${registry} has every tag, manifest and blob of it`;
+  const figures = `${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
+  const lines =
+    result.base === undefined
+      ? [`${path} is whole: ${figures}`]
+      : result.base.proved
+        ? [`${path} is whole together with what it leans on: ${figures}`]
+        : [
+            `${path} is whole as a delta: ${figures}`,
+            `it leans on ${heldBy(result.base)}${registry === undefined ? "; --base BUNDLE or --registry HOST proves these too" : ""}`,
+          ];
+  if (registry !== undefined) lines.push(`${registry} has every tag, manifest and blob of it`);
+  return lines.join("\n");
 }
 
 /** So many problems of one image are told one by one. */
@@ -94,14 +160,21 @@ export function verifyFailure(result: VerifyResult, path: string, registry: stri
     ];
   });
   const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
-  const what = damaged ? `${path} is damaged` : `${registry ?? path} does not hold all of ${path}`;
+  const baseless = !damaged && result.problems.some(({ place }) => place === "base");
+  const what = damaged
+    ? `${path} is damaged`
+    : baseless
+      ? `${path} is whole as a delta, but what it leans on is not`
+      : `${registry ?? path} does not hold all of ${path}`;
   return new AppError(
     "INTEGRITY",
     [`${what}: ${plural(result.problems.length, "problem")}`, ...lines, ...rest].join("\n"),
     {
       hint: damaged
         ? "copy the bundle again, or pull it again"
-        : `push it: mirror push ${path} --registry ${registry ?? "HOST"}`,
+        : baseless
+          ? "name every bundle that it leans on with --base; copy what is damaged again"
+          : `push it: mirror push ${path} --registry ${registry ?? "HOST"}`,
       details: {
         problems: result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`),
       },

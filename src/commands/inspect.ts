@@ -1,7 +1,9 @@
 import { Args } from "@oclif/core";
+import type { BundleBase } from "../bundle/delta.ts";
 import { imageName } from "../bundle/metadata.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
 import { formatDescription } from "../cli/description.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findImage } from "../cli/place.ts";
@@ -51,7 +53,13 @@ export default class Inspect extends MirrorCommand {
   };
   static override flags = { ...registryFlags };
 
-  override async run(): Promise<{ readonly images: readonly ImageDescription[] }> {
+  /** What the bundle leans on, if it is a delta. */
+  #base: BundleBase | undefined;
+
+  override async run(): Promise<{
+    readonly images: readonly ImageDescription[];
+    readonly base?: BaseFigures;
+  }> {
     const { flags, args } = await this.parse(Inspect);
     using session = new Session({
       quiet: flags.quiet || this.jsonEnabled(),
@@ -64,11 +72,14 @@ export default class Inspect extends MirrorCommand {
         ? await this.#bundle(found.path, args.image)
         : await this.#registry(found.reference, session, flags);
     this.log(images.map(formatDescription).join("\n\n"));
-    return { images };
+    if (found.kind !== "bundle" || this.#base === undefined) return { images };
+    this.log(`\n${found.path} is a delta: ${leansOn(this.#base)}`);
+    return { images, base: baseFigures(this.#base) };
   }
 
   async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
     await using bundle = await BundleReader.open(path);
+    this.#base = bundle.base;
     const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
     const images = bundle.images.filter(
       (image) => name === undefined || imageName(image) === name || image.source === name,
@@ -79,7 +90,11 @@ export default class Inspect extends MirrorCommand {
       });
     const described: ImageDescription[] = [];
     for (const image of images)
-      described.push(await describeImage(bundle, image.root.digest, imageName(image)));
+      described.push(
+        await describeImage(bundle, image.root.digest, imageName(image), {
+          isLeftOut: (blob) => bundle.leavesOut(blob),
+        }),
+      );
     return described;
   }
 

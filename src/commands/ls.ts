@@ -3,6 +3,7 @@ import pLimit from "p-limit";
 import { imageName } from "../bundle/metadata.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
@@ -18,6 +19,12 @@ interface Listed {
   readonly digest?: string;
   readonly platforms?: readonly string[];
   readonly size?: number;
+}
+
+interface Listing {
+  readonly images: readonly Listed[];
+  /** What the bundle leans on, if it is a delta. */
+  readonly base?: BaseFigures;
 }
 
 export default class Ls extends MirrorCommand {
@@ -38,7 +45,7 @@ export default class Ls extends MirrorCommand {
   };
   static override flags = { ...registryFlags };
 
-  override async run(): Promise<{ readonly images: readonly Listed[] }> {
+  override async run(): Promise<Listing> {
     const { flags, args } = await this.parse(Ls);
     using session = new Session({
       quiet: flags.quiet || this.jsonEnabled(),
@@ -46,7 +53,7 @@ export default class Ls extends MirrorCommand {
       again: this.typed,
     });
     const place = await findPlace(args.place);
-    if (place.kind === "bundle") return { images: await this.#bundle(place.path) };
+    if (place.kind === "bundle") return await this.#bundle(place.path);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([place.host]);
     const client = registries.client(place.host);
@@ -73,12 +80,14 @@ export default class Ls extends MirrorCommand {
     return { images };
   }
 
-  async #bundle(path: string): Promise<readonly Listed[]> {
+  async #bundle(path: string): Promise<Listing> {
     await using bundle = await BundleReader.open(path);
     const images: Listed[] = [];
     for (const image of bundle.images) {
       const name = imageName(image);
-      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name);
+      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name, {
+        isLeftOut: (blob) => bundle.leavesOut(blob),
+      });
       images.push({
         image: name,
         digest,
@@ -97,6 +106,8 @@ export default class Ls extends MirrorCommand {
         align: ["left", "left", "left", "right"],
       }),
     );
-    return images;
+    if (bundle.base === undefined) return { images };
+    this.log(`${path} is a delta: ${leansOn(bundle.base)}`);
+    return { images, base: baseFigures(bundle.base) };
   }
 }

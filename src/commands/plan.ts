@@ -1,7 +1,9 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { Bases } from "../cli/bases.ts";
 import {
   argumentOnly,
+  baseFlag,
   contentFlags,
   contentRules,
   namingFlags,
@@ -21,7 +23,7 @@ import { makePlan } from "../sync/plan.ts";
 export default class Plan extends MirrorCommand {
   static override summary = "show what pull or sync would do, and move nothing";
   static override description =
-    `Resolves the same selection as pull; with --registry, as sync: images that the registry has already are shown as unchanged.`;
+    `Resolves the same selection as pull; with --registry, as sync: images that the registry has already are shown as unchanged. With --base, as a pull that makes a delta.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %>",
     "<%= config.bin %> <%= command.id %> --registry registry.internal:5000 --json",
@@ -37,6 +39,7 @@ export default class Plan extends MirrorCommand {
       env: "MIRROR_REGISTRY",
     }),
     ...selectionFlags,
+    ...baseFlag,
     ...namingFlags,
     ...contentFlags,
     ...registryFlags,
@@ -59,7 +62,8 @@ export default class Plan extends MirrorCommand {
       ...(target === undefined ? [] : [target.host]),
     ]);
     const manifests = new ManifestStore();
-    const { plan, failures } = await makePlan(requests, {
+    await using bases = await Bases.open(flags.base ?? [], undefined);
+    const { plan: whole, failures } = await makePlan(requests, {
       source: registrySources(registries, requests).request,
       ...(target === undefined ? {} : { target: registryTarget(registries, target) }),
       manifests,
@@ -67,7 +71,11 @@ export default class Plan extends MirrorCommand {
       signal: session.signal,
       ...contentRules(flags),
     });
-    const result = planResult(plan, failures, manifests, session.totals().limits);
+    const plan = bases.leaveOut(whole);
+    const result = planResult(plan, failures, manifests, {
+      limits: session.totals().limits,
+      base: bases.describe(plan),
+    });
     this.log(formatPlan(result));
     if (failures.length > 0)
       throw new RunFailure(

@@ -3,6 +3,7 @@ import { MirrorCommand } from "../cli/base-command.ts";
 import { bundlePath } from "../cli/bundle-path.ts";
 import {
   argumentOnly,
+  baseFlag,
   contentFlags,
   contentRules,
   failFastFlag,
@@ -25,6 +26,7 @@ export default class Pull extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --file images.txt --platform linux/amd64 --to bundle.tar",
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine registry.k8s.io/pause:3.10 --to bundle.tar",
+    "<%= config.bin %> <%= command.id %> --base october.tar --to november.tar",
   ];
   static override strict = false;
   static override args = {
@@ -37,6 +39,7 @@ export default class Pull extends MirrorCommand {
       env: "MIRROR_KEEP_GOING",
     }),
     ...reuseFlags,
+    ...baseFlag,
     ...selectionFlags,
     ...namingFlags,
     ...contentFlags,
@@ -63,6 +66,7 @@ export default class Pull extends MirrorCommand {
       failFast: flags["fail-fast"],
       fresh: flags.fresh,
       reuse: flags.reuse ?? [],
+      base: flags.base ?? [],
       content: contentRules(flags),
     });
   }

@@ -11,6 +11,7 @@ import {
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
+import { leaningSide } from "../cli/delta.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -19,7 +20,7 @@ import type { TransferResult } from "../cli/transfer.ts";
 export default class Push extends MirrorCommand {
   static override summary = "push a bundle into a registry";
   static override description =
-    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request.`;
+    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request. Of a delta, it proves first that the registry has everything that the delta leans on, and otherwise says what is missing and moves nothing.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
@@ -47,16 +48,18 @@ export default class Push extends MirrorCommand {
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
+    const { source, prove } = leaningSide(bundle, registries, session, target);
     return await copyToRegistry(
       requests,
-      { request: () => bundle, image: () => bundle, limits: () => [] },
+      { request: () => bundle, image: () => source, limits: () => [] },
       registries,
       session,
       {
         target,
         failFast: flags["fail-fast"],
         // What was pulled into the bundle is to arrive.
-        content: { includeForeign: ({ digest }) => bundle.has(digest) },
+        content: { includeForeign: (layer) => bundle.has(layer.digest) || bundle.leavesOut(layer) },
+        prove,
       },
     );
   }

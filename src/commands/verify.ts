@@ -1,7 +1,8 @@
 import { Args, Flags } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
+import { argumentOnly, namingFlags, provenBaseFlag, registryFlags } from "../cli/flags.ts";
+import { BaseBundles } from "../cli/base-bundles.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -10,10 +11,11 @@ import { formatVerified, type VerifyResult, verifyBundle, verifyFailure } from "
 export default class Verify extends MirrorCommand {
   static override summary = "prove every digest of a bundle, and that a registry holds all of it";
   static override description =
-    `Reads the whole bundle and compares every digest and every reference. With --registry, also asks the registry for every tag, manifest and blob. Ends with exit code 4 if anything is damaged or missing, and names the content and the images that need it.`;
+    `Reads the whole bundle and compares every digest and every reference. With --registry, also asks the registry for every tag, manifest and blob. Of a delta, it proves what is in it; with --base, also what it leans on. Ends with exit code 4 if anything is damaged or missing, and names the content and the images that need it.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
+    "<%= config.bin %> <%= command.id %> november.tar --base october.tar",
   ];
   static override args = {
     bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
@@ -24,6 +26,7 @@ export default class Verify extends MirrorCommand {
       helpValue: "HOST[:PORT][/PREFIX]",
       env: "MIRROR_REGISTRY",
     }),
+    ...provenBaseFlag,
     ...namingFlags,
     ...registryFlags,
   };
@@ -50,8 +53,14 @@ export default class Verify extends MirrorCommand {
     await using bundle = await BundleReader.open(path);
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
-    return await verifyBundle(bundle, registries, session, { template: flags.name, target });
+    await using bases = await BaseBundles.open(flags.base ?? []);
+    const { bundles } = bases;
+    return await verifyBundle(bundle, registries, session, { template: flags.name, target, bases: bundles });
   }
 }
 
-type VerifyFlags = RegistryFlags & { readonly quiet: boolean; readonly name: string | undefined };
+type VerifyFlags = RegistryFlags & {
+  readonly quiet: boolean;
+  readonly name: string | undefined;
+  readonly base: readonly string[] | undefined;
+};

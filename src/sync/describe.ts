@@ -30,6 +30,13 @@ export interface BlobDescription {
   readonly digest: Digest;
   readonly mediaType: string;
   readonly size: number;
+  /** A delta leaves it out: what it leans on has it. */
+  readonly leftOut?: true;
+}
+
+export interface DescribeOptions extends CallOptions {
+  /** True for blobs that the source is known not to have; none if left out. */
+  readonly isLeftOut?: ((blob: Descriptor) => boolean) | undefined;
 }
 
 /** What refers to an image: a signature, an SBOM, an attestation. `size` is that of its manifest, in bytes. */
@@ -61,7 +68,7 @@ export async function describeImage(
   source: Source,
   reference: string,
   name: string,
-  options: CallOptions = {},
+  options: DescribeOptions = {},
 ): Promise<ImageDescription> {
   const root = await source.manifest(reference, options);
   const manifests: ManifestDescription[] = [];
@@ -99,7 +106,7 @@ async function describeManifest(
   raw: RawManifest,
   parsed: ParsedManifest,
   from: Descriptor | undefined,
-  options: CallOptions,
+  options: DescribeOptions,
 ): Promise<ManifestDescription> {
   const { config, layers, artifactType } = parsed;
   const told = config === undefined ? undefined : await readConfig(source, config, options);
@@ -117,8 +124,8 @@ async function describeManifest(
     ...(type === undefined ? {} : { artifactType: type }),
     ...(attests === undefined ? {} : { attests }),
     ...(told?.created === undefined ? {} : { created: told.created }),
-    ...(config === undefined ? {} : { config: pick(config) }),
-    layers: layers.map(pick),
+    ...(config === undefined ? {} : { config: pick(config, options) }),
+    layers: layers.map((layer) => pick(layer, options)),
     size: raw.descriptor.size + blobs.reduce((sum, blob) => sum + blob.size, 0),
   };
 }
@@ -126,15 +133,17 @@ async function describeManifest(
 async function readConfig(
   source: Source,
   config: Descriptor,
-  options: CallOptions,
+  options: DescribeOptions,
 ): Promise<{ platform?: Platform; created?: string } | undefined> {
   if (!isImageConfigType(config.mediaType) || config.size > maxConfigBytes) return undefined;
+  if (options.isLeftOut?.(config) === true) return undefined;
   const bytes = await readBlob(source, config, maxConfigBytes, { signal: options.signal });
   const platform = platformOf(bytes);
   const created = createdOf(bytes);
   return { ...(platform === undefined ? {} : { platform }), ...(created === undefined ? {} : { created }) };
 }
 
-function pick({ digest, mediaType, size }: Descriptor): BlobDescription {
-  return { digest, mediaType, size };
+function pick(blob: Descriptor, { isLeftOut }: DescribeOptions): BlobDescription {
+  const { digest, mediaType, size } = blob;
+  return { digest, mediaType, size, ...(isLeftOut?.(blob) === true ? { leftOut: true } : {}) };
 }

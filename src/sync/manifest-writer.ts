@@ -120,7 +120,8 @@ export class ManifestWriter {
     const key = keyOf(place, part.digest);
     const known = this.#resent.get(key);
     if (known !== undefined) return known;
-    const node = image.nodes.find(({ descriptor }) => descriptor.digest === part.digest);
+    const nodes = [...image.nodes, ...(image.leansOn ?? [])];
+    const node = nodes.find(({ descriptor }) => descriptor.digest === part.digest);
     if (node === undefined) return Promise.resolve();
     const sent =
       node.role === "manifest"

@@ -1,6 +1,7 @@
 /** The end of a run over many images: which are done, which failed, and the exit code that follows. */
 import { AppError, type ErrorCode, exitCodes } from "../errors.ts";
 import type { ImageOutcome } from "./copy.ts";
+import type { PlannedNode } from "./node.ts";
 import type { PlanFailure, PlannedImage } from "./plan.ts";
 
 /** An image in the result of a command. */
@@ -11,6 +12,8 @@ export interface ImageResult {
   readonly target?: string;
   /** The digest at the source, where a choice of platforms made another one. */
   readonly original?: string;
+  /** What a delta leaves out of it, since a base has it. Size in bytes. */
+  readonly leftOut?: { readonly blobs: number; readonly bytes: number };
   /** skipped: nothing is wrong with it, but it was not done since another one failed. */
   readonly status: "done" | "unchanged" | "failed" | "skipped";
   readonly error?: { readonly code: ErrorCode; readonly message: string; readonly hint?: string };
@@ -67,7 +70,15 @@ export function imageResult(image: PlannedImage, error?: AppError): ImageResult 
     digest: image.root.digest,
     target: tag === undefined ? `${repository}@${image.root.digest}` : `${repository}:${tag}`,
     ...(image.original === undefined ? {} : { original: image.original }),
+    ...(image.leansOn === undefined ? {} : { leftOut: sumOf(image.leansOn) }),
     ...outcomeOf(image, error),
+  };
+}
+
+function sumOf(nodes: readonly PlannedNode[]): { blobs: number; bytes: number } {
+  return {
+    blobs: nodes.length,
+    bytes: nodes.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
   };
 }
 

@@ -43,6 +43,8 @@ export interface PlannedImage {
   readonly platforms: readonly string[];
   /** All that the image is made of, children before parents, the root last. Empty if it is unchanged. */
   readonly nodes: readonly PlannedNode[];
+  /** Further parts, which do not move: the target has them, or gets them from somewhere else. None if left out. */
+  readonly leansOn?: readonly PlannedNode[];
   /** The target has it already. */
   readonly unchanged: boolean;
 }
@@ -127,6 +129,18 @@ export async function makePlan(
 /** The plan without some of its images. */
 export function withoutImages(plan: Plan, dropped: ReadonlySet<PlannedImage>): Plan {
   const images = plan.images.filter((image) => !dropped.has(image));
+  return { ...plan, images, totals: totalsOf(images) };
+}
+
+/** The plan without the configs and layers that are to stay where they are: its images lean on them. */
+export function leavingOut(plan: Plan, isLeftOut: (part: Descriptor, image: PlannedImage) => boolean): Plan {
+  const images = plan.images.map((image) => {
+    const left = image.nodes.filter((node) => node.role !== "manifest" && isLeftOut(node.descriptor, image));
+    if (left.length === 0) return image;
+    const out = new Set(left);
+    const nodes = image.nodes.filter((node) => !out.has(node));
+    return { ...image, nodes, leansOn: [...(image.leansOn ?? []), ...left] };
+  });
   return { ...plan, images, totals: totalsOf(images) };
 }
 

@@ -10,8 +10,8 @@ import type { Plan, PlannedImage } from "./plan.ts";
 
 /** One thing that is wrong: what, and in which images. */
 export interface Problem {
-  /** Where it is: in what was read, or in the registry that was asked. */
-  readonly place: "bundle" | "registry";
+  /** Where it is: in what was read, in what that leans on, or in the registry that was asked. */
+  readonly place: "bundle" | "base" | "registry";
   readonly digest?: Digest;
   readonly images: readonly string[];
   readonly message: string;

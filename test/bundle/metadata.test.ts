@@ -143,11 +143,11 @@ describe("mirror.json", () => {
     const { checksum: _checksum, ...rest } = JSON.parse(mirrorFileOf(images).toString()) as {
       checksum: string;
     };
-    const later = { ...rest, version: 2, news: true };
+    const later = { ...rest, version: 3, news: true };
     const seal = (document: object): Buffer =>
       Buffer.from(JSON.stringify({ ...document, checksum: digestOf(Buffer.from(JSON.stringify(document))) }));
     expect(codeOf(seal(later))).toBe("BUNDLE");
-    expect(() => readMirrorFile(seal(later))).toThrow("it has format version 2");
+    expect(() => readMirrorFile(seal(later))).toThrow("it has format version 3");
     expect(codeOf(Buffer.from(seal(later).toString().replace('"news":true', '"news":null')))).toBe(
       "INTEGRITY",
     );

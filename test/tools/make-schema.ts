@@ -1,8 +1,13 @@
-/** Writes manifests.schema.json, the JSON Schema that editors check lists with. Run it after a change of src/list/schema.ts. */
+/**
+ * Writes the JSON Schemas that are shipped: manifests.schema.json, with which editors check lists, and
+ * receipt.schema.json. Run it after a change of src/list/schema.ts or src/bundle/receipt.ts.
+ */
 import { writeFile } from "node:fs/promises";
+import { receiptSchema } from "../../src/bundle/receipt.ts";
 import { jsonSchema } from "../../src/list/schema.ts";
 
-await writeFile(
-  new URL("../../manifests.schema.json", import.meta.url),
-  `${JSON.stringify(jsonSchema(), null, 2)}\n`,
-);
+for (const [name, schema] of [
+  ["manifests.schema.json", jsonSchema()],
+  ["receipt.schema.json", receiptSchema()],
+] as const)
+  await writeFile(new URL(`../../${name}`, import.meta.url), `${JSON.stringify(schema, null, 2)}\n`);

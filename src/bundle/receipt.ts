@@ -1,0 +1,144 @@
+/** Receipts: what a registry holds, as `mirror receipt` writes it, to be carried back to the connected side. */
+import { createReadStream } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { z } from "zod";
+import { AppError, systemCode } from "../errors.ts";
+import { Digest, digestOf } from "../oci/digest.ts";
+import { parseObject } from "../oci/json.ts";
+import { diskError } from "./disk.ts";
+import { checkBundlePath, partPath, syncFolder } from "./part-place.ts";
+
+/** No receipt larger than this is read, in bytes: five million blobs. */
+const maxReceiptBytes = 500 * 1024 * 1024;
+
+const Sizes = z.record(Digest, z.number().int().nonnegative());
+const ReceiptRepository = z
+  .strictObject({
+    name: z.string().describe("Its full path in the registry."),
+    tags: z.record(z.string(), Digest).describe("The digest behind each tag."),
+    manifests: Sizes.describe("The size in bytes of each manifest and index that a tag leads to."),
+    blobs: Sizes.describe("The size in bytes of each config and layer of these manifests."),
+  })
+  .describe("What one repository holds.");
+export type ReceiptRepository = Readonly<z.infer<typeof ReceiptRepository>>;
+
+export const Receipt = z
+  .strictObject({
+    kind: z.literal("mirror-receipt").describe("What this file is."),
+    version: z.literal(1).describe("The version of this format."),
+    registry: z
+      .string()
+      .describe("The registry, with the path in it that was looked at: HOST[:PORT][/PREFIX]."),
+    repositories: z.array(ReceiptRepository).describe("The repositories, sorted by name."),
+  })
+  .meta({
+    title: "Receipt of mirror",
+    description: "What a registry holds, so that mirror pull --base can leave it out.",
+  });
+export type Receipt = Readonly<z.infer<typeof Receipt>>;
+
+/** The JSON Schema of a receipt. */
+export function receiptSchema(): object {
+  return z.toJSONSchema(Receipt, { io: "input", target: "draft-7" });
+}
+
+/**
+ * A receipt as text, repository by repository, so that none has to be held as a whole. Equal contents give equal
+ * bytes: `JSON.stringify(receipt, undefined, 2)` and a newline.
+ */
+export async function* formatReceipt(
+  registry: string,
+  repositories: AsyncIterable<ReceiptRepository>,
+): AsyncGenerator<string, void> {
+  const head = JSON.stringify(
+    { kind: "mirror-receipt", version: 1, registry, repositories: [] },
+    undefined,
+    2,
+  );
+  yield head.slice(0, head.lastIndexOf("]"));
+  let between = "\n";
+  for await (const repository of repositories) {
+    yield `${between}${JSON.stringify(repository, undefined, 2).replaceAll(/^/gm, "    ")}`;
+    between = ",\n";
+  }
+  yield between === "\n" ? "]\n}\n" : "\n  ]\n}\n";
+}
+
+/** True if a file begins as a receipt does, and not as an archive. Throws NOT_FOUND or DISK. */
+export async function looksLikeReceipt(path: string): Promise<boolean> {
+  try {
+    for await (const chunk of createReadStream(path, { end: 63 }))
+      return /^\s*\{/.test((chunk as Buffer).toString("latin1"));
+    return false;
+  } catch (error) {
+    throw diskError(`read ${path}`, error);
+  }
+}
+
+/** Reads a receipt, with the digest of its bytes. Throws NOT_FOUND, DISK, or BUNDLE for what is none. */
+export async function readReceipt(path: string): Promise<{ receipt: Receipt; fingerprint: Digest }> {
+  const bytes = await readWhole(path);
+  const refuse = (state: string, cause?: unknown): AppError =>
+    new AppError("BUNDLE", `Cannot read the receipt ${path}: ${state}`, {
+      hint: "a receipt is what mirror receipt --registry HOST wrote: write it again",
+      cause,
+    });
+  let document: Record<string, unknown>;
+  try {
+    document = parseObject(bytes);
+  } catch (error) {
+    throw refuse(error instanceof Error ? error.message : String(error), error);
+  }
+  const { kind, version } = document;
+  if (kind !== "mirror-receipt") throw refuse("it is JSON, and not a receipt");
+  if (version !== 1)
+    throw new AppError(
+      "BUNDLE",
+      `Cannot read the receipt ${path}: it has format version ${JSON.stringify(version)}, and this program knows version 1`,
+      { hint: "use a newer mirror" },
+    );
+  const parsed = Receipt.safeParse(document);
+  if (parsed.success) return { receipt: parsed.data, fingerprint: digestOf(bytes) };
+  const [issue] = parsed.error.issues;
+  throw refuse(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "it is damaged"}`, parsed.error);
+}
+
+async function readWhole(path: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of createReadStream(path)) {
+      size += (chunk as Buffer).byteLength;
+      if (size > maxReceiptBytes)
+        throw new AppError(
+          "BUNDLE",
+          `Cannot read the receipt ${path}: it is larger than ${maxReceiptBytes} bytes`,
+        );
+      chunks.push(chunk as Buffer);
+    }
+  } catch (error) {
+    throw diskError(`read ${path}`, error);
+  }
+  return Buffer.concat(chunks, size);
+}
+
+/** Writes a file that is there with all of its text or not at all. Throws NOT_FOUND or DISK, or what the text throws. */
+export async function writeWhole(path: string, text: AsyncIterable<string>): Promise<void> {
+  const part = partPath(path);
+  await checkBundlePath(path);
+  try {
+    const file = await open(part, "w");
+    try {
+      for await (const piece of text) await file.writeFile(piece);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(part, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await rm(part, { force: true });
+    throw systemCode(error) === undefined ? error : diskError(`write ${path}`, error);
+  }
+}

@@ -1,0 +1,172 @@
+/** What a delta leans on while it is made: earlier bundles, deltas among them, and receipts of registries. */
+import { realpath } from "node:fs/promises";
+import { basename } from "node:path";
+import type { BaseSource, BundleBase } from "../bundle/delta.ts";
+import { manifestsOf } from "../bundle/kept-manifests.ts";
+import { BundleReader } from "../bundle/reader.ts";
+import { looksLikeReceipt, readReceipt } from "../bundle/receipt.ts";
+import type { ManifestCache } from "../content/known-manifests.ts";
+import { AppError } from "../errors.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
+import { leavingOut, type Plan } from "../sync/plan.ts";
+import { blobsByRepository } from "./bundle-blobs.ts";
+
+/** A blob is noted in so many repositories of a base: any of them will do to mount it from. */
+const notedRepositories = 3;
+
+/** One place that has a blob. */
+interface Holder {
+  readonly source: BaseSource;
+  readonly repositories: readonly string[];
+}
+
+/** One file that was named as a base. */
+interface Base {
+  /** Who has a blob; empty if nobody has. */
+  readonly holders: (blob: Pick<Descriptor, "digest" | "size">) => readonly Holder[];
+  readonly bundle?: BundleReader;
+}
+
+/** The bases of a pull. Dispose of them with `await using`. */
+export class Bases implements AsyncDisposable {
+  readonly #bases: readonly Base[];
+
+  private constructor(bases: readonly Base[]) {
+    this.#bases = bases;
+  }
+
+  /**
+   * Opens receipts and bundles. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for one that cannot be read, CONFLICT for
+   * one that is also the bundle to write.
+   */
+  static async open(paths: readonly string[], to: string | undefined): Promise<Bases> {
+    const bases: Base[] = [];
+    try {
+      const written = to === undefined ? undefined : await realpath(to).catch(() => to);
+      for (const path of new Set(paths)) {
+        if (written === (await realpath(path).catch(() => path)))
+          throw new AppError("CONFLICT", `Cannot write ${path}: the delta would replace what it leans on`, {
+            hint: "give the delta another name: --to",
+          });
+        bases.push((await looksLikeReceipt(path)) ? await receiptBase(path) : await bundleBase(path));
+      }
+      return new Bases(bases);
+    } catch (error) {
+      await dispose(bases);
+      throw error;
+    }
+  }
+
+  /** Where to look for manifests, before they are fetched. */
+  get manifests(): readonly ManifestCache[] {
+    return this.#bases.flatMap(({ bundle }) => (bundle === undefined ? [] : [manifestsOf(bundle)]));
+  }
+
+  /** The plan without the blobs that a base has. */
+  leaveOut(plan: Plan): Plan {
+    return leavingOut(plan, (part) => this.#holders(part).length > 0);
+  }
+
+  /** What a plan leans on that {@link leaveOut} made; undefined if that is nothing. */
+  describe(plan: Plan): BundleBase | undefined {
+    const needs = new Map<Digest, { readonly part: Descriptor; readonly neededBy: Set<string> }>();
+    for (const { leansOn = [], target } of plan.images) {
+      for (const { descriptor: part } of leansOn) {
+        const need = needs.get(part.digest) ?? { part, neededBy: new Set() };
+        needs.set(part.digest, need);
+        need.neededBy.add(target.repository);
+      }
+    }
+    if (needs.size === 0) return undefined;
+    const places = new Map<Digest, number>();
+    const sources: BaseSource[] = [];
+    const placeOf = (source: BaseSource): number => {
+      const place = places.get(source.fingerprint) ?? sources.length;
+      if (place === sources.length) sources.push(source);
+      places.set(source.fingerprint, place);
+      return place;
+    };
+    const blobs = [...needs.values()]
+      .sort((a, b) => (a.part.digest < b.part.digest ? -1 : 1))
+      .map(({ part: { digest, size }, neededBy }) => ({
+        digest,
+        size,
+        neededBy: [...neededBy].sort(),
+        heldBy: this.#holders({ digest, size }).map(({ source, repositories }) => ({
+          source: placeOf(source),
+          repositories: [...repositories],
+        })),
+      }));
+    return { sources, blobs };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await dispose(this.#bases);
+  }
+
+  /** Each source once, whichever of the bases leads to it. */
+  #holders(blob: Pick<Descriptor, "digest" | "size">): readonly Holder[] {
+    const found = new Map<Digest, Holder>();
+    for (const { holders } of this.#bases)
+      for (const holder of holders(blob))
+        if (!found.has(holder.source.fingerprint)) found.set(holder.source.fingerprint, holder);
+    return [...found.values()];
+  }
+}
+
+async function dispose(bases: readonly Base[]): Promise<void> {
+  for (const { bundle } of bases) await bundle?.[Symbol.asyncDispose]();
+}
+
+async function receiptBase(path: string): Promise<Base> {
+  const { receipt, fingerprint } = await readReceipt(path);
+  const source: BaseSource = {
+    kind: "receipt",
+    name: basename(path),
+    fingerprint,
+    registry: receipt.registry,
+  };
+  const known = new Map<Digest, { readonly size: number; readonly repositories: string[] }>();
+  for (const { name, blobs } of receipt.repositories) {
+    for (const [digest, size] of Object.entries(blobs) as [Digest, number][]) {
+      const entry = known.get(digest) ?? { size, repositories: [] };
+      known.set(digest, entry);
+      if (entry.repositories.length < notedRepositories) entry.repositories.push(name);
+    }
+  }
+  return {
+    holders: ({ digest, size }) => {
+      const entry = known.get(digest);
+      return entry === undefined || entry.size !== size ? [] : [{ source, repositories: entry.repositories }];
+    },
+  };
+}
+
+/** What a bundle holds; for a delta, also what it leans on, in the places that it names for that. */
+async function bundleBase(path: string): Promise<Base> {
+  const bundle = await BundleReader.open(path);
+  try {
+    const { fingerprint, base } = bundle;
+    const source: BaseSource = { kind: "bundle", name: basename(path), fingerprint };
+    const repositories = await blobsByRepository(bundle, notedRepositories);
+    const leaned = new Map(base?.blobs.map((blob) => [blob.digest, blob]));
+    return {
+      bundle,
+      holders: (blob) => {
+        if (bundle.leavesOut(blob)) {
+          const further = leaned.get(blob.digest)?.heldBy ?? [];
+          return further.flatMap(({ source: at, repositories: places }) => {
+            const found = base?.sources[at];
+            return found === undefined ? [] : [{ source: found, repositories: places }];
+          });
+        }
+        const places = bundle.has(blob.digest) ? repositories.get(blob.digest) : undefined;
+        return places === undefined ? [] : [{ source, repositories: places }];
+      },
+    };
+  } catch (error) {
+    await bundle[Symbol.asyncDispose]();
+    throw error;
+  }
+}
