@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { AppError } from "../errors.ts";
+import type { Descriptor } from "../oci/descriptor.ts";
 import { Digest } from "../oci/digest.ts";
 
 /** Where blobs are that were left out: an earlier bundle, or a registry as its receipt has it. */
@@ -50,6 +51,28 @@ export const BundleBase = z.strictObject({
   blobs: z.array(LeanedBlob).min(1),
 });
 export type BundleBase = Readonly<z.infer<typeof BundleBase>>;
+
+/** A bundle of which something may be elsewhere: an optional power, used through {@link baseOf} and {@link leavesOut}. */
+export interface Leaning {
+  /** What it leans on; undefined for a bundle that is whole. */
+  readonly base: BundleBase | undefined;
+  /** True for content that is not in it, since it leans on it. */
+  leavesOut(part: Pick<Descriptor, "digest" | "size">): boolean;
+}
+
+/** What a bundle leans on, if it is a delta. */
+export function baseOf(bundle: object): BundleBase | undefined {
+  return canLean(bundle) ? bundle.base : undefined;
+}
+
+/** True for content that a bundle does not hold, since it is a delta and leans on it. */
+export function leavesOut(bundle: object, part: Pick<Descriptor, "digest" | "size">): boolean {
+  return canLean(bundle) && bundle.leavesOut(part);
+}
+
+function canLean(bundle: object): bundle is Leaning {
+  return "leavesOut" in bundle && typeof bundle.leavesOut === "function";
+}
 
 /** What people call a source: `october.tar`, or `registry.internal:5000 (by receipt.json)`. */
 export function sourceName(source: BaseSource): string {

@@ -9,7 +9,7 @@ import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
-import { type BundleBase, type LeanedBlob, leftOutError } from "./delta.ts";
+import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./delta.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
 import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
@@ -34,7 +34,7 @@ const metadataPaths: ReadonlySet<string> = new Set([
 ]);
 
 /** An open bundle. Close it when done. */
-export class BundleReader implements Source, AsyncDisposable {
+export class BundleReader implements Source, Leaning, AsyncDisposable {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;

@@ -1,19 +1,14 @@
 /** Receipts: what a registry holds, as `mirror receipt` writes it, to be carried back to the connected side. */
-import { createReadStream } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { AppError, systemCode } from "../errors.ts";
-import { Digest, digestOf } from "../oci/digest.ts";
-import { parseObject } from "../oci/json.ts";
+import { systemCode } from "../errors.ts";
+import { Digest } from "../oci/digest.ts";
 import { diskError } from "./disk.ts";
 import { checkBundlePath, partPath, syncFolder } from "./part-place.ts";
 
-/** No receipt larger than this is read, in bytes: five million blobs. */
-const maxReceiptBytes = 500 * 1024 * 1024;
-
 const Sizes = z.record(Digest, z.number().int().nonnegative());
-const ReceiptRepository = z
+export const ReceiptRepository = z
   .strictObject({
     name: z.string().describe("Its full path in the registry."),
     tags: z.record(z.string(), Digest).describe("The digest behind each tag."),
@@ -63,64 +58,6 @@ export async function* formatReceipt(
     between = ",\n";
   }
   yield between === "\n" ? "]\n}\n" : "\n  ]\n}\n";
-}
-
-/** True if a file begins as a receipt does, and not as an archive. Throws NOT_FOUND or DISK. */
-export async function looksLikeReceipt(path: string): Promise<boolean> {
-  try {
-    for await (const chunk of createReadStream(path, { end: 63 }))
-      return /^\s*\{/.test((chunk as Buffer).toString("latin1"));
-    return false;
-  } catch (error) {
-    throw diskError(`read ${path}`, error);
-  }
-}
-
-/** Reads a receipt, with the digest of its bytes. Throws NOT_FOUND, DISK, or BUNDLE for what is none. */
-export async function readReceipt(path: string): Promise<{ receipt: Receipt; fingerprint: Digest }> {
-  const bytes = await readWhole(path);
-  const refuse = (state: string, cause?: unknown): AppError =>
-    new AppError("BUNDLE", `Cannot read the receipt ${path}: ${state}`, {
-      hint: "a receipt is what mirror receipt --registry HOST wrote: write it again",
-      cause,
-    });
-  let document: Record<string, unknown>;
-  try {
-    document = parseObject(bytes);
-  } catch (error) {
-    throw refuse(error instanceof Error ? error.message : String(error), error);
-  }
-  const { kind, version } = document;
-  if (kind !== "mirror-receipt") throw refuse("it is JSON, and not a receipt");
-  if (version !== 1)
-    throw new AppError(
-      "BUNDLE",
-      `Cannot read the receipt ${path}: it has format version ${JSON.stringify(version)}, and this program knows version 1`,
-      { hint: "use a newer mirror" },
-    );
-  const parsed = Receipt.safeParse(document);
-  if (parsed.success) return { receipt: parsed.data, fingerprint: digestOf(bytes) };
-  const [issue] = parsed.error.issues;
-  throw refuse(`${issue?.path.join(".") ?? ""}: ${issue?.message ?? "it is damaged"}`, parsed.error);
-}
-
-async function readWhole(path: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of createReadStream(path)) {
-      size += (chunk as Buffer).byteLength;
-      if (size > maxReceiptBytes)
-        throw new AppError(
-          "BUNDLE",
-          `Cannot read the receipt ${path}: it is larger than ${maxReceiptBytes} bytes`,
-        );
-      chunks.push(chunk as Buffer);
-    }
-  } catch (error) {
-    throw diskError(`read ${path}`, error);
-  }
-  return Buffer.concat(chunks, size);
 }
 
 /** Writes a file that is there with all of its text or not at all. Throws NOT_FOUND or DISK, or what the text throws. */

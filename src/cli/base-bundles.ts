@@ -1,6 +1,6 @@
 /** The bundles that a delta leans on, to be read with it. */
 import { BundleReader } from "../bundle/reader.ts";
-import { looksLikeReceipt } from "../bundle/receipt.ts";
+import { looksLikeReceipt } from "../bundle/read-receipt.ts";
 import { AppError } from "../errors.ts";
 
 /** Open bundles. Dispose of them with `await using`. */

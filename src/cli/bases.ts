@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import type { BaseSource, BundleBase } from "../bundle/delta.ts";
 import { manifestsOf } from "../bundle/kept-manifests.ts";
 import { BundleReader } from "../bundle/reader.ts";
-import { looksLikeReceipt, readReceipt } from "../bundle/receipt.ts";
+import { looksLikeReceipt, readReceipt } from "../bundle/read-receipt.ts";
 import type { ManifestCache } from "../content/known-manifests.ts";
 import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -23,6 +23,8 @@ interface Holder {
 
 /** One file that was named as a base. */
 interface Base {
+  /** Has to be called with all digests of a plan before {@link holders} is asked, where it is there. */
+  readonly look?: (wanted: ReadonlySet<string>) => Promise<void>;
   /** Who has a blob; empty if nobody has. */
   readonly holders: (blob: Pick<Descriptor, "digest" | "size">) => readonly Holder[];
   readonly bundle?: BundleReader;
@@ -63,8 +65,12 @@ export class Bases implements AsyncDisposable {
     return this.#bases.flatMap(({ bundle }) => (bundle === undefined ? [] : [manifestsOf(bundle)]));
   }
 
-  /** The plan without the blobs that a base has. */
-  leaveOut(plan: Plan): Plan {
+  /** The plan without the blobs that a base has. Throws what keeps a base from being read. */
+  async leaveOut(plan: Plan): Promise<Plan> {
+    const wanted = new Set(
+      plan.images.flatMap(({ nodes }) => nodes.map(({ descriptor }) => descriptor.digest)),
+    );
+    for (const { look } of this.#bases) await look?.(wanted);
     return leavingOut(plan, (part) => this.#holders(part).length > 0);
   }
 
@@ -119,26 +125,32 @@ async function dispose(bases: readonly Base[]): Promise<void> {
   for (const { bundle } of bases) await bundle?.[Symbol.asyncDispose]();
 }
 
+/**
+ * What a receipt says is where. It is read twice, to be refused at once if it has to be, and to keep of it only what a
+ * plan needs: that of a large registry has millions of blobs.
+ */
 async function receiptBase(path: string): Promise<Base> {
-  const { receipt, fingerprint } = await readReceipt(path);
-  const source: BaseSource = {
-    kind: "receipt",
-    name: basename(path),
-    fingerprint,
-    registry: receipt.registry,
-  };
-  const known = new Map<Digest, { readonly size: number; readonly repositories: string[] }>();
-  for (const { name, blobs } of receipt.repositories) {
-    for (const [digest, size] of Object.entries(blobs) as [Digest, number][]) {
-      const entry = known.get(digest) ?? { size, repositories: [] };
-      known.set(digest, entry);
-      if (entry.repositories.length < notedRepositories) entry.repositories.push(name);
-    }
-  }
+  const { registry, fingerprint } = await readReceipt(path, () => undefined);
+  const source: BaseSource = { kind: "receipt", name: basename(path), fingerprint, registry };
+  const places = new Map<string, { readonly size: number; readonly repositories: string[] }>();
   return {
+    look: async (wanted) => {
+      const again = await readReceipt(path, ({ name, blobs }) => {
+        for (const [digest, size] of Object.entries(blobs)) {
+          if (!wanted.has(digest)) continue;
+          const entry = places.get(digest) ?? { size, repositories: [] };
+          places.set(digest, entry);
+          if (entry.repositories.length < notedRepositories) entry.repositories.push(name);
+        }
+      });
+      if (again.fingerprint !== fingerprint)
+        throw new AppError("BUNDLE", `Cannot read the receipt ${path}: it has changed while it was read`, {
+          hint: "run the same command again",
+        });
+    },
     holders: ({ digest, size }) => {
-      const entry = known.get(digest);
-      return entry === undefined || entry.size !== size ? [] : [{ source, repositories: entry.repositories }];
+      const entry = places.get(digest);
+      return entry?.size === size ? [{ source, repositories: entry.repositories }] : [];
     },
   };
 }

@@ -1,6 +1,5 @@
 /** A delta meets its target: what it leans on is proved to be there, and read from there where it cannot be mounted. */
-import type { BundleBase } from "../bundle/delta.ts";
-import type { BundleReader } from "../bundle/reader.ts";
+import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
 import type { Source } from "../content/content.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -22,19 +21,20 @@ export interface LeaningSide {
 
 /** A bundle as one side of a push: itself if it is whole, otherwise with the proof of what it leans on. */
 export function leaningSide(
-  bundle: BundleReader,
+  bundle: Source & { readonly path: string },
   registries: Registries,
   session: Session,
   target: RegistryTarget,
 ): LeaningSide {
-  const { base, path } = bundle;
+  const { path } = bundle;
+  const base = baseOf(bundle);
   if (base === undefined) return { source: bundle };
   let holders: ReadonlyMap<Digest, string> = new Map();
   const source: Source = {
-    resolve: async (reference) => await bundle.resolve(reference),
+    resolve: async (reference, call) => await bundle.resolve(reference, call),
     manifest: async (reference, call) => await bundle.manifest(reference, call),
     open: async (descriptor, call) => {
-      const holder = bundle.leavesOut(descriptor) ? holders.get(descriptor.digest) : undefined;
+      const holder = leavesOut(bundle, descriptor) ? holders.get(descriptor.digest) : undefined;
       const from = holder === undefined ? bundle : registries.repository(target.host, holder);
       return await from.open(descriptor, call);
     },
@@ -46,7 +46,7 @@ export function leaningSide(
       message: `${path} is a delta, and ${registry} is asked first: ${leansOn(base)}`,
     });
     const proved = await proveLeaning(plan, {
-      isLeftOut: (part) => bundle.leavesOut(part),
+      isLeftOut: (part) => leavesOut(bundle, part),
       elsewhere: placesOf(base, target.prefix),
       target: registryTarget(registries, target),
       emit: session.emit,

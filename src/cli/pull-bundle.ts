@@ -70,7 +70,7 @@ export async function pullBundle(
     failFast: options.failFast,
     ...options.content,
   });
-  const plan = bases.leaveOut(whole);
+  const plan = await bases.leaveOut(whole);
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
   const base = bases.describe(plan);

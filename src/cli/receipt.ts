@@ -2,7 +2,7 @@
 import pLimit from "p-limit";
 import type { ReceiptRepository } from "../bundle/receipt.ts";
 import type { RawManifest } from "../content/content.ts";
-import { type AppError, isAppError } from "../errors.ts";
+import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Parsed, parseManifest, successors } from "../oci/manifest.ts";
@@ -31,7 +31,14 @@ export async function everything(
   session: Session,
 ): Promise<Wanted> {
   const client = registries.client(host);
-  const all = await listRepositories(client, session.signal);
+  const all = await listRepositories(client, session.signal).catch((error: unknown) => {
+    if (!isAppError(error, "REGISTRY") || error instanceof RegistryError || error.hint === undefined)
+      throw error;
+    throw new AppError("REGISTRY", error.message, {
+      hint: "say what to look for: -f LIST, or a bundle",
+      cause: error,
+    });
+  });
   const repositories = all.filter(
     (name) => prefix === "" || name === prefix || name.startsWith(`${prefix}/`),
   );

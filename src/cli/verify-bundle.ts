@@ -1,5 +1,5 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
-import { holderNames } from "../bundle/delta.ts";
+import { baseOf, holderNames, leavesOut } from "../bundle/delta.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
@@ -51,10 +51,10 @@ export async function verifyBundle(
       if (event.type !== "image-failed") session.emit(event);
     },
     signal: session.signal,
-    includeForeign: (layer) => bundle.has(layer.digest) || bundle.leavesOut(layer),
+    includeForeign: (layer) => bundle.has(layer.digest) || leavesOut(bundle, layer),
   });
   const { bases = [] } = options;
-  const inside = leavingOut(plan, (part) => bundle.leavesOut(part));
+  const inside = leavingOut(plan, (part) => leavesOut(bundle, part));
   const { images, blobs, bytes } = (bases.length === 0 ? inside : plan).totals;
   session.emit({ type: "planned", images, blobs, bytes });
   const broken: Problem[] = failures.map(({ image, error }) => ({
@@ -70,8 +70,8 @@ export async function verifyBundle(
       ? []
       : await verifyTarget(plan, registryTarget(registries, options.target), call);
   const problems = [...broken, ...damaged, ...lacking, ...absent];
-  const base =
-    bundle.base === undefined ? {} : { base: { ...baseFigures(bundle.base), proved: bases.length > 0 } };
+  const leaned = baseOf(bundle);
+  const base = leaned === undefined ? {} : { base: { ...baseFigures(leaned), proved: bases.length > 0 } };
   return { ok: problems.length === 0, images: bundle.images.length, blobs, bytes, problems, ...base };
 }
 
@@ -87,7 +87,7 @@ async function verifyBases(
   for (const base of bases) {
     const here = leavingOut(
       plan,
-      (part) => !delta.leavesOut(part) || !base.has(part.digest) || seen.has(part.digest),
+      (part) => !leavesOut(delta, part) || !base.has(part.digest) || seen.has(part.digest),
     );
     const found = await verifyContent(here, base, call);
     problems.push(
@@ -100,11 +100,12 @@ async function verifyBases(
     for (const { nodes } of here.images) for (const { descriptor } of nodes) seen.add(descriptor.digest);
   }
   const names = bases.map(({ path }) => path).join(", ");
-  const lost = new Map(delta.base?.blobs.map((blob) => [blob.digest, blob]));
+  const leaned = baseOf(delta);
+  const lost = new Map(leaned?.blobs.map((blob) => [blob.digest, blob]));
   const needing = new Map<Digest, string[]>();
   for (const { source, nodes } of plan.images) {
     for (const { descriptor } of nodes) {
-      if (!delta.leavesOut(descriptor) || seen.has(descriptor.digest)) continue;
+      if (!leavesOut(delta, descriptor) || seen.has(descriptor.digest)) continue;
       needing.set(descriptor.digest, [...(needing.get(descriptor.digest) ?? []), source]);
     }
   }

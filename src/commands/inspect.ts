@@ -1,5 +1,5 @@
 import { Args } from "@oclif/core";
-import type { BundleBase } from "../bundle/delta.ts";
+import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
 import { imageName } from "../bundle/metadata.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
@@ -79,7 +79,7 @@ export default class Inspect extends MirrorCommand {
 
   async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
     await using bundle = await BundleReader.open(path);
-    this.#base = bundle.base;
+    this.#base = baseOf(bundle);
     const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
     const images = bundle.images.filter(
       (image) => name === undefined || imageName(image) === name || image.source === name,
@@ -92,7 +92,7 @@ export default class Inspect extends MirrorCommand {
     for (const image of images)
       described.push(
         await describeImage(bundle, image.root.digest, imageName(image), {
-          isLeftOut: (blob) => bundle.leavesOut(blob),
+          isLeftOut: (blob) => leavesOut(bundle, blob),
         }),
       );
     return described;

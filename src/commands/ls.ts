@@ -1,5 +1,6 @@
 import { Args } from "@oclif/core";
 import pLimit from "p-limit";
+import { baseOf, leavesOut } from "../bundle/delta.ts";
 import { imageName } from "../bundle/metadata.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
@@ -86,7 +87,7 @@ export default class Ls extends MirrorCommand {
     for (const image of bundle.images) {
       const name = imageName(image);
       const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name, {
-        isLeftOut: (blob) => bundle.leavesOut(blob),
+        isLeftOut: (blob) => leavesOut(bundle, blob),
       });
       images.push({
         image: name,
@@ -106,8 +107,9 @@ export default class Ls extends MirrorCommand {
         align: ["left", "left", "left", "right"],
       }),
     );
-    if (bundle.base === undefined) return { images };
-    this.log(`${path} is a delta: ${leansOn(bundle.base)}`);
-    return { images, base: baseFigures(bundle.base) };
+    const base = baseOf(bundle);
+    if (base === undefined) return { images };
+    this.log(`${path} is a delta: ${leansOn(base)}`);
+    return { images, base: baseFigures(base) };
   }
 }

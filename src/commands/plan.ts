@@ -71,7 +71,7 @@ export default class Plan extends MirrorCommand {
       signal: session.signal,
       ...contentRules(flags),
     });
-    const plan = bases.leaveOut(whole);
+    const plan = await bases.leaveOut(whole);
     const result = planResult(plan, failures, manifests, {
       limits: session.totals().limits,
       base: bases.describe(plan),

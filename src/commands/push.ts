@@ -1,4 +1,5 @@
 import { Args } from "@oclif/core";
+import { leavesOut } from "../bundle/delta.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
@@ -58,7 +59,7 @@ export default class Push extends MirrorCommand {
         target,
         failFast: flags["fail-fast"],
         // What was pulled into the bundle is to arrive.
-        content: { includeForeign: (layer) => bundle.has(layer.digest) || bundle.leavesOut(layer) },
+        content: { includeForeign: (layer) => bundle.has(layer.digest) || leavesOut(bundle, layer) },
         prove,
       },
     );

@@ -1,6 +1,6 @@
 /** Deltas: made against an earlier bundle or a receipt, and pushed to a registry that has the rest. */
 import { readFile, stat, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
@@ -28,16 +28,23 @@ let source: TestRegistry;
 let target: TestRegistry;
 let folder: TempDir;
 
-beforeEach(async () => {
+beforeAll(async () => {
   source = await startRegistry();
-  target = await startRegistry();
   folder = await tempDir();
   await publish(october, "october.tar");
+  await pullDelta("october.tar");
+});
+afterAll(async () => {
+  await source[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  target = await startRegistry();
+  source.clearFaults();
+  source.resetLog();
 });
 afterEach(async () => {
-  await source[Symbol.asyncDispose]();
   await target[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 const mirror = async (...args: readonly string[]): Promise<RunResult> =>
@@ -62,8 +69,8 @@ async function publish(
   return await done("pull", ...names, "--to", bundle, ...flags);
 }
 
-const pullDelta = async (...bases: readonly string[]): Promise<RunResult> =>
-  await publish(november, "november.tar", ...bases.flatMap((base) => ["--base", base]));
+const pullDelta = async (base: string, name = "november.tar"): Promise<RunResult> =>
+  await publish(november, name, "--base", base);
 
 /** Everything that a registry holds, as its receipt says it; the host left out. */
 async function holdings({ host }: TestRegistry): Promise<unknown> {
@@ -79,19 +86,19 @@ const digest = (image: TestImage, layer: number): string => image.layers[layer]?
 
 describe("a delta", () => {
   test("leaves out what an earlier bundle has, and fetches only the rest", async () => {
-    const result = await pullDelta("october.tar");
+    const result = await pullDelta("october.tar", "first.tar");
     expect(result.stderr).toMatch(
-      /^note: november\.tar is a delta: it leans on 3 blobs \(.*\) of october\.tar$/m,
+      /^note: first\.tar is a delta: it leans on 3 blobs \(.*\) of october\.tar$/m,
     );
     // web: config and one layer; job: two configs and one layer.
     expect(source.count("GET", /\/blobs\//)).toBe(5);
     expect(source.count("GET", /team\/api\/manifests/)).toBe(0);
-    const { size } = await stat(folder.join("november.tar"));
+    const { size } = await stat(folder.join("first.tar"));
     expect(size).toBeLessThan(35_000 * 1.01 + 40_000);
   });
 
   test("says in --json what it leaves out", async () => {
-    const { stdout } = await publish(november, "november.tar", "--base", "october.tar", "--json");
+    const { stdout } = await publish(november, "told.tar", "--base", "october.tar", "--json");
     expect(JSON.parse(stdout)).toMatchObject({
       images: [
         { leftOut: { blobs: 1, bytes: shared.descriptor.size } },
@@ -108,7 +115,6 @@ describe("a delta", () => {
   });
 
   test("is the same bytes for the same plan and base", async () => {
-    await pullDelta("october.tar");
     await publish(november, "again.tar", "--base", "october.tar");
     const [one, other] = await Promise.all(
       ["november.tar", "again.tar"].map(async (name) => await readFile(folder.join(name))),
@@ -142,7 +148,6 @@ describe("a delta", () => {
   });
 
   test("offers Docker only the images that are complete in it", async () => {
-    await pullDelta("october.tar");
     const bytes = await readFile(folder.join("november.tar"));
     expect(bytes.includes('"RepoTags"')).toBe(false);
     const tool = await makeImage({ seed: "tool", layers: [1000] });
@@ -158,13 +163,13 @@ describe("a delta", () => {
     source.fault("status", { status: 404, match: { path: new RegExp(`/blobs/${lost}$`) } });
     for (const [name, image] of Object.entries(november)) seed(source, `team/${name}`, "1.0", image);
     const names = Object.keys(november).map((name) => `${source.host}/team/${name}:1.0`);
-    const args = ["pull", ...names, "--to", "november.tar", "--base", "october.tar"];
+    const args = ["pull", ...names, "--to", "interrupted.tar", "--base", "october.tar"];
     expect((await mirror(...args)).code).toBe(1);
     source.clearFaults();
     source.resetLog();
     await done(...args);
     expect(source.count("GET", /\/blobs\//)).toBe(1);
-    await done("verify", "november.tar", "--base", "october.tar");
+    await done("verify", "interrupted.tar", "--base", "october.tar");
   });
 
   test("leaves out of its base what --keep-going leaves out", async () => {
@@ -172,15 +177,14 @@ describe("a delta", () => {
     source.fault("status", { status: 404, match: { path: new RegExp(`/blobs/${lost}$`) } });
     for (const [name, image] of Object.entries(november)) seed(source, `team/${name}`, "1.0", image);
     const names = ["web", "api"].map((name) => `${source.host}/team/${name}:1.0`);
-    const flags = ["--to", "november.tar", "--base", "october.tar", "--keep-going"];
+    const flags = ["--to", "kept.tar", "--base", "october.tar", "--keep-going"];
     expect((await mirror("pull", ...names, ...flags)).code).toBe(3);
-    const { stdout } = await done("ls", "november.tar", "--json");
+    const { stdout } = await done("ls", "kept.tar", "--json");
     expect(JSON.parse(stdout)).toMatchObject({ images: [{ image: names[1] }], base: { blobs: 3 } });
-    await done("verify", "november.tar", "--base", "october.tar");
+    await done("verify", "kept.tar", "--base", "october.tar");
   });
 
   test("may lean on a delta, and then names what that one leans on", async () => {
-    await pullDelta("october.tar");
     const web = await makeImage({ seed: "web 3", layers: [shared, 7_000] });
     await publish({ ...november, web }, "december.tar", "--base", "november.tar");
     expect((await done("ls", "december.tar")).stdout).toMatch(
@@ -203,7 +207,6 @@ describe("a delta", () => {
   });
 
   test("is told for one by ls and inspect", async () => {
-    await pullDelta("october.tar");
     const listed = await done("ls", "november.tar");
     expect(listed.stdout).toMatch(/^november\.tar is a delta: it leans on 3 blobs \(.*\) of october\.tar$/m);
     expect(listed.stdout).toContain("linux/amd64 linux/arm64");
@@ -216,10 +219,6 @@ describe("a delta", () => {
 });
 
 describe("verify", () => {
-  beforeEach(async () => {
-    await pullDelta("october.tar");
-  });
-
   test("proves what is in a delta, and says what is not", async () => {
     const { stdout } = await done("verify", "november.tar");
     expect(stdout).toMatch(/^november\.tar is whole as a delta: 3 images/m);
@@ -237,16 +236,15 @@ describe("verify", () => {
   });
 
   test("--base finds damage in the base", async () => {
-    const path = folder.join("october.tar");
-    const bytes = await readFile(path);
+    const bytes = await readFile(folder.join("october.tar"));
     const at = bytes.indexOf(shared.bytes) + 5_000;
     bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
-    await writeFile(path, bytes);
-    const result = await mirror("verify", "november.tar", "--base", "october.tar");
+    await writeFile(folder.join("damaged.tar"), bytes);
+    const result = await mirror("verify", "november.tar", "--base", "damaged.tar");
     expect(result.code).toBe(4);
     expect(result.stderr).toContain("what it leans on is not");
     expect(result.stderr).toContain(shared.descriptor.digest);
-    expect(result.stderr).toContain("(in october.tar)");
+    expect(result.stderr).toContain("(in damaged.tar)");
     await done("verify", "november.tar");
   });
 
@@ -279,7 +277,6 @@ describe("verify", () => {
 
 describe("push", () => {
   test("after the earlier bundle ends as a push of the whole does", async () => {
-    await pullDelta("october.tar");
     await done("push", "october.tar", ...to());
     target.resetLog();
     const result = await done("push", "november.tar", ...to());
@@ -302,7 +299,6 @@ describe("push", () => {
   });
 
   test("to an empty registry is refused before anything is written, with all that is missing", async () => {
-    await pullDelta("october.tar");
     const result = await mirror("push", "november.tar", ...to(), "--json");
     expect(result.code).toBe(1);
     expect(writes()).toBe(0);
@@ -346,7 +342,6 @@ describe("push", () => {
   });
 
   test("one blob short moves nothing either, and mounts nothing", async () => {
-    await pullDelta("october.tar");
     await done("push", "october.tar", ...to());
     target.deleteBlob("team/api", common.descriptor.digest);
     target.resetLog();
@@ -357,7 +352,6 @@ describe("push", () => {
   });
 
   test("sends what cannot be mounted, out of the repository that has it", async () => {
-    await pullDelta("october.tar");
     await done("push", "october.tar", ...to());
     target.fault("refuse-mount");
     await done("push", "november.tar", ...to());
@@ -367,7 +361,6 @@ describe("push", () => {
   });
 
   test("mends what the target only said it had, if another repository has it", async () => {
-    await pullDelta("october.tar");
     await done("push", "october.tar", ...to());
     target.fault("lying-mount", { match: { path: /team\/job/ } });
     await done("push", "november.tar", ...to());
@@ -375,7 +368,6 @@ describe("push", () => {
   });
 
   test("under a prefix finds the base there", async () => {
-    await pullDelta("october.tar");
     const prefixed = ["--registry", `${target.host}/far/side`];
     await done("push", "october.tar", ...prefixed);
     const result = await done("push", "november.tar", ...prefixed);
@@ -398,16 +390,15 @@ describe("push", () => {
   test("of a delta by a receipt says that the registry is not as it was", async () => {
     await done("push", "october.tar", ...to());
     await done("receipt", ...to(), "--to", "receipt.json");
-    await pullDelta("receipt.json");
+    await pullDelta("receipt.json", "by-receipt.tar");
     await using other = await startRegistry();
-    const result = await mirror("push", "november.tar", "--registry", other.host);
+    const result = await mirror("push", "by-receipt.tar", "--registry", other.host);
     expect(result.code).toBe(1);
     expect(result.stderr).toContain(`${target.host} (by receipt.json) had`);
     expect(result.stderr).toContain("pull again with a new receipt");
   });
 
   test("where everything is refused says so", async () => {
-    await pullDelta("october.tar");
     target.fault("status", { status: 403, match: { method: "HEAD", path: /\/blobs\// } });
     const result = await mirror("push", "november.tar", ...to());
     expect(result.code).toBe(1);

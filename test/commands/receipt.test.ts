@@ -167,6 +167,13 @@ test("where nothing can be read there is no receipt", async () => {
   expect([result.code, result.stdout]).toEqual([1, ""]);
 });
 
+test("where there is no catalog, a list is asked for", async () => {
+  registry.fault("no-catalog");
+  const result = await run();
+  expect(result.code).toBe(1);
+  expect(result.stderr).toMatch(/offers no catalog.*\n.*hint: say what to look for: -f LIST, or a bundle/);
+});
+
 test("an empty registry has an empty receipt", async () => {
   await using empty = await startRegistry();
   const { stdout } = await runMirror(["receipt", "--registry", empty.host]);
