@@ -70,6 +70,8 @@ test("says what every repository holds: tags, manifests and blobs with their siz
 });
 
 test("reads manifests only, each child once, and writes nothing to the registry", async () => {
+  // Two indexes that lead to the same manifest.
+  seed(registry, "team/web", "1.1", makeIndex([amd64, arm64], { seed: "again" }));
   await receipt();
   expect(registry.requests.filter(({ method }) => method !== "GET" && method !== "HEAD")).toEqual([]);
   expect(registry.count("GET", /\/blobs\//) + registry.count("HEAD", /\/blobs\//)).toBe(0);
@@ -85,6 +87,9 @@ test("is the same bytes for the same content, in whatever order it came and is a
   seed(other, "team/web", "1.0", makeIndex([amd64, arm64]));
   const second = await runMirror(["receipt", "--registry", other.host]);
   expect(second.stdout.replaceAll(other.host, registry.host)).toBe(first.stdout);
+  const { repositories } = JSON.parse(first.stdout) as { readonly repositories: readonly Repository[] };
+  for (const found of repositories.flatMap(({ tags, manifests, blobs }) => [tags, manifests, blobs]))
+    expect(Object.keys(found)).toEqual(Object.keys(found).sort());
   expect(first.stdout).toBe(`${JSON.stringify(JSON.parse(first.stdout), undefined, 2)}\n`);
 });
 
