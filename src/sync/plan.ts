@@ -16,6 +16,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Emit } from "./events.ts";
+import { concernsAll } from "./fatal.ts";
 import { refuseCollisions, type TargetName } from "./naming.ts";
 import type { PlannedNode } from "./node.ts";
 import { walkImage } from "./walk.ts";
@@ -84,7 +85,7 @@ const resolveConcurrency = 16;
 
 /**
  * Resolves and walks every image. An image that fails is left out of the plan and reported; CONFLICT and USAGE
- * end the whole, since they mean the list as such.
+ * end the whole, since they mean the list as such, and so does DISK, which means the bundle that is read.
  */
 export async function makePlan(
   requests: readonly PlanRequest[],
@@ -107,7 +108,7 @@ export async function makePlan(
     } catch (thrown) {
       if (signal.aborted) return undefined;
       const failure = { image: request.image, place: request.place, error: toAppError(thrown) };
-      if (failure.error.code === "INTERNAL") defect ??= failure.error;
+      if (failure.error.code === "INTERNAL" || concernsAll(failure.error)) defect ??= failure.error;
       else options.emit({ type: "image-failed", image: failure.image, error: failure.error });
       failures.push(failure);
       if (options.failFast === true || defect !== undefined) stop.abort(failure.error);

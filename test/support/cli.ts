@@ -16,6 +16,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** What the program reads from its standard input; nothing if left out. */
   readonly stdin?: string | Uint8Array;
+  /** A program that runs this one, with its arguments: strace, setpriv. */
+  readonly under?: readonly string[];
 }
 
 /** What a program left behind. */
@@ -73,7 +75,13 @@ export async function startMirror(args: readonly string[], options: RunOptions =
   const home = await tempDir();
   const cwd = options.cwd ?? home.join("cwd");
   if (options.cwd === undefined) await mkdir(cwd);
-  const child = spawn(process.execPath, [programPath, ...args], {
+  const [program = process.execPath, ...words] = [
+    ...(options.under ?? []),
+    process.execPath,
+    programPath,
+    ...args,
+  ];
+  const child = spawn(program, words, {
     cwd,
     env: cleanEnvironment(home.path, options.env),
     stdio: ["pipe", "pipe", "pipe"],
