@@ -55,6 +55,8 @@ export async function verifyBundle(
   }));
   const call = { emit: session.emit, signal: session.signal };
   const damaged = await verifyContent(plan, bundle, call);
+  // Whatever was wrong would be no fault of the bundle.
+  if (broken.length + damaged.length > 0) await bundle.refuseChanged();
   const absent =
     options.target === undefined
       ? []

@@ -61,13 +61,17 @@ export default class Inspect extends MirrorCommand {
     const found = await findImage(args.target);
     const images =
       found.kind === "bundle"
-        ? await this.#bundle(found.path, args.image)
+        ? await this.#bundle(found.path, args.image, session.signal)
         : await this.#registry(found.reference, session, flags);
     this.log(images.map(formatDescription).join("\n\n"));
     return { images };
   }
 
-  async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
+  async #bundle(
+    path: string,
+    wanted: string | undefined,
+    signal: AbortSignal,
+  ): Promise<readonly ImageDescription[]> {
     await using bundle = await BundleReader.open(path);
     const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
     const images = bundle.images.filter(
@@ -78,8 +82,10 @@ export default class Inspect extends MirrorCommand {
         hint: `mirror ls ${path} shows what is in it`,
       });
     const described: ImageDescription[] = [];
-    for (const image of images)
-      described.push(await describeImage(bundle, image.root.digest, imageName(image)));
+    for (const image of images) {
+      signal.throwIfAborted();
+      described.push(await describeImage(bundle, image.root.digest, imageName(image), { signal }));
+    }
     return described;
   }
 
