@@ -5,7 +5,6 @@ import { diskError } from "./disk.ts";
 
 /** What a change does not leave as it was. Size in bytes. */
 export interface FileIdentity {
-  readonly isFile: boolean;
   readonly size: number;
   readonly mtimeNs: bigint;
 }
@@ -15,7 +14,7 @@ export async function identify(file: FileHandle, path: string): Promise<FileIden
   const found = await file.stat({ bigint: true }).catch((error: unknown) => {
     throw diskError(`read ${path}`, error);
   });
-  return { isFile: found.isFile(), size: Number(found.size), mtimeNs: found.mtimeNs };
+  return { size: Number(found.size), mtimeNs: found.mtimeNs };
 }
 
 /**

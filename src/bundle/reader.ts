@@ -2,7 +2,7 @@
  * Reads a bundle in place: `mirror.json` and the layout rule give every offset, so nothing is unpacked or searched.
  * Each header is compared with the one that the layout rule makes, so a damaged one is found with the blob's name.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import type {
   ByteStream,
   ManifestOptions,
@@ -66,16 +66,18 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
    * is none, INTEGRITY if it is damaged or truncated.
    */
   static async open(path: string): Promise<BundleReader> {
-    const file = await open(path, "r").catch((error: unknown) => {
+    const unreadable = (error: unknown): never => {
       throw diskError(`read ${path}`, error);
-    });
+    };
+    // A pipe is not even opened: that would wait for its other end.
+    if (!(await stat(path).catch(unreadable)).isFile()) {
+      throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
+        hint: "name the bundle that mirror pull wrote",
+      });
+    }
+    const file = await open(path, "r").catch(unreadable);
     try {
       const found = await identify(file, path);
-      if (!found.isFile) {
-        throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
-          hint: "name the bundle that mirror pull wrote",
-        });
-      }
       const metadata = await readMetadata(file, path);
       const mirrorFile = metadata.at(-1);
       if (mirrorFile === undefined) throw notABundle(path);

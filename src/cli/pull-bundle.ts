@@ -1,4 +1,5 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
+import { checkWritable } from "../bundle/writable.ts";
 import { BundleWriter, checkBundlePath } from "../bundle/writer.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
@@ -40,6 +41,7 @@ export async function pullBundle(
 ): Promise<PullResult> {
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
+  await checkWritable(options.path);
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
   const { plan, failures } = await makePlan(requests, {
