@@ -4,6 +4,7 @@ import { Errors } from "@oclif/core";
 import { AppError, exitCodes, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { formatFailed } from "../report/summary.ts";
+import { IncompleteImages } from "../sync/describe.ts";
 import { RunFailure } from "../sync/outcome.ts";
 import { isDebug } from "./debug.ts";
 
@@ -31,7 +32,7 @@ export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "
         ...(error.details === undefined ? {} : { details: error.details }),
         ...(debug.length === 0 ? {} : { causes: debug }),
       },
-      ...(error instanceof RunFailure ? { images: error.images } : {}),
+      ...(error instanceof RunFailure || error instanceof IncompleteImages ? { images: error.images } : {}),
     },
     exitCode: error.exitCode,
   };

@@ -14,7 +14,9 @@ import type { SourcedRequest } from "./requests.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
-const notPulledHint = "nothing was pulled; correct the list, or pull the others with --keep-going";
+/** `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
+const notPulledHint = (keepGoing: boolean): string =>
+  `nothing was pulled; correct the list, or pull the others ${keepGoing ? "without --fail-fast" : "with --keep-going"}`;
 
 export interface PullOptions {
   readonly path: string;
@@ -53,7 +55,7 @@ export async function pullBundle(
     ...options.content,
   });
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
-    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
+    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
   const layout = await layOutPlan(plan, manifests);
   const writer = await BundleWriter.open(options.path, layout, {
     clock: systemClock,
@@ -95,6 +97,6 @@ function unfinished(
   session.finish();
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
   const errors = errorsOf(outcomes, failures);
-  const hint = `there is no ${options.path} yet; run the same command again to go on, or add --keep-going to leave out what fails`;
+  const hint = `there is no ${options.path} yet; run the same command again to go on${options.keepGoing ? "" : ", or add --keep-going to leave out what fails"}`;
   return new RunFailure(images, errors, { hint, nothingDone: true });
 }

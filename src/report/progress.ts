@@ -116,6 +116,7 @@ export class Progress {
         this.#bytesVerified += event.size;
         return;
       case "retrying":
+      case "answered":
       case "warning":
       case "rate-limit":
       case "debug":

@@ -42,6 +42,8 @@ export type TransferEvent =
       readonly delayMs: number;
       readonly cause: AppError;
     }
+  /** A host has answered a request: what was told of an outage before is over. */
+  | { readonly type: "answered"; readonly host: string }
   | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined }
   /** What a registry says of its limit on requests, as it stands now. */
   | ({ readonly type: "rate-limit" } & RegistryLimit)

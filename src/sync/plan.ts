@@ -78,6 +78,8 @@ export interface PlanOptions extends CallOptions {
   readonly allowMissing?: boolean | undefined;
   /** Which layers are copied although their licence keeps them out of registries; none if left out. */
   readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
+  /** What the user can do to have them copied; the flag if left out. */
+  readonly foreignWay?: string | undefined;
 }
 
 /** Images resolved at a time: their requests are small, and mostly waiting. */
