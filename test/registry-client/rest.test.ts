@@ -9,7 +9,7 @@ const clock: Clock = {
   now: () => 0,
   random: () => 0,
   sleep: async (_ms, signal) =>
-    await new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason))),
+    await new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason as Error))),
 };
 
 test("who waits for a registry that is away goes on once anybody is answered", async () => {
