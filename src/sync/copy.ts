@@ -9,6 +9,7 @@ import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { CopyEnds, CopyOptions } from "./ends.ts";
+import { concernsAll } from "./fatal.ts";
 import { ManifestWriter } from "./manifest-writer.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
 import { collectTransfers, keyOf, type Need, type Transfer } from "./transfers.ts";
@@ -21,7 +22,7 @@ export interface ImageOutcome {
 
 /**
  * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws only
- * for an aborted signal.
+ * for an aborted signal, and DISK for a bundle that cannot be written or read any more: that is no image's fault.
  */
 export async function copyPlan(
   plan: Plan,
@@ -31,6 +32,7 @@ export async function copyPlan(
   const copier = new Copier(ends, options);
   const outcomes = await copier.copy(plan.images);
   options.signal.throwIfAborted();
+  if (copier.fatal !== undefined) throw copier.fatal;
   return outcomes;
 }
 
@@ -41,7 +43,9 @@ class Copier {
   readonly #moves = new Map<string, Promise<void>>();
   readonly #manifests: ManifestWriter;
   readonly #failed = new Set<PlannedImage>();
-  /** Ends what is under way at the first failure, where that is wanted. */
+  /** What ended the run as a whole. */
+  fatal: AppError | undefined;
+  /** Ends what is under way at a failure that concerns all images, and at the first one where that is wanted. */
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
 
@@ -169,6 +173,11 @@ class Copier {
       this.#failed.add(image);
       if (this.#signal.aborted) return { image, error: givenUp(image, thrown) };
       const error = toAppError(thrown);
+      if (concernsAll(error)) {
+        this.fatal = error;
+        this.#stop.abort(error);
+        return { image, error: givenUp(image, error) };
+      }
       emit({ type: "image-failed", image: image.source, error });
       if (this.#options.failFast === true) this.#stop.abort(error);
       return { image, error };
