@@ -15,6 +15,7 @@ import type { Emit } from "../sync/events.ts";
 import { formatTrace, isDebug } from "./debug.ts";
 import { parseRegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import { stateFolder } from "./state-folder.ts";
 import { Trust, type TrustFlags } from "./trust.ts";
 
 export interface RegistryFlags extends TrustFlags {
@@ -135,6 +136,7 @@ export class Registries implements AsyncDisposable {
       credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
+      stateFolder: stateFolder(process.env),
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
       patienceMs: spare ? 0 : patience === undefined ? undefined : patience * 1000,

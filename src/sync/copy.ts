@@ -39,6 +39,8 @@ class Copier {
   readonly #options: CopyOptions;
   /** What is under way or done, by place and digest. */
   readonly #moves = new Map<string, Promise<void>>();
+  /** What this run has brought to its place, so that it was not there before. */
+  readonly #brought = new Set<string>();
   readonly #manifests: ManifestWriter;
   readonly #failed = new Set<PlannedImage>();
   /** Ends what is under way at the first failure, where that is wanted. */
@@ -51,7 +53,7 @@ class Copier {
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
     const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
       await this.#limited(need, async () => await this.#move(descriptor, need, true));
-    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again);
+    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again, this.#brought);
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
@@ -94,6 +96,7 @@ class Copier {
         (await target.mount(descriptor, first.repository, { signal: this.#signal }))
       ) {
         this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "mounted" });
+        this.#brought.add(keyOf(need.place, descriptor.digest));
         return;
       }
       await this.#move(descriptor, need);
@@ -132,6 +135,7 @@ class Copier {
         });
       }
       const outcome = await pushed;
+      if (outcome === "stored") this.#brought.add(key);
       if (outcome === "present") emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
       else emit({ type: "blob-finished", key, size: descriptor.size });
     } catch (error) {
