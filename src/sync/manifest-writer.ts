@@ -5,6 +5,7 @@
 import type { BlobSource, Target } from "../content/content.ts";
 import { MissingParts } from "../content/missing-parts.ts";
 import { backoffMs, systemClock } from "../content/retry.ts";
+import { isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { parseManifest, successors } from "../oci/manifest.ts";
 import { isIndexType } from "../oci/media-types.ts";
@@ -105,7 +106,12 @@ export class ManifestWriter {
     const { signal } = this.#options;
     return await this.#ends.manifestLimit(async () => {
       signal.throwIfAborted();
-      return await this.#ends.target(image.target.repository).has(descriptor, { signal });
+      const target = this.#ends.target(image.target.repository);
+      return await target.has(descriptor, { signal }).catch((error: unknown) => {
+        // Who may not look may write all the same.
+        if (isAppError(error, "DENIED", "AUTH", "REGISTRY")) return false;
+        throw error;
+      });
     });
   }
 

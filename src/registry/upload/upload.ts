@@ -183,6 +183,7 @@ class Upload {
 
   async #remedy(error: AppError, session: UploadSession, part: Part, sent: number): Promise<void> {
     const { client } = this.#place;
+    const { signal } = this.#options;
     const patience = this.#patience;
     const sourceFailed = this.#content.failedWith(error);
     const brokeHere = !sourceFailed && patience.brokeAt(error, sent);
@@ -194,9 +195,13 @@ class Upload {
       case "replay":
         // Elsewhere than at the registry there is no token of ours to renew.
         return await patience.refused(error);
-      case "reshape":
+      case "reshape": {
         this.#warnOfSlowness();
+        // What an earlier run has got through is not given up for a limit that it had learned.
+        const kept = part.offset > 0 ? await askSession(this.#place, session, signal) : undefined;
+        if (kept?.offset === part.offset) return await this.#goOn(kept);
         return await this.#restart(session);
+      }
       case "offset": {
         const far = part.offset + sent;
         if (!patience.misplaced()) {
@@ -205,7 +210,7 @@ class Upload {
         }
         const told = error instanceof RegistryError ? error.upload : undefined;
         const known = told?.range === undefined ? undefined : positionOf(told, session, this.#place);
-        const found = known ?? (await askSession(this.#place, session, this.#options.signal));
+        const found = known ?? (await askSession(this.#place, session, signal));
         if (found === undefined || found.offset > far || !patience.lowers(found, part.offset))
           return await this.#restart(session);
         return await this.#goOn(found);
@@ -214,7 +219,7 @@ class Upload {
         this.#warnOfSlowness();
         await patience.wait(error);
         const worth = part.offset + sent >= worthAskingBytes;
-        const found = worth ? await askSession(this.#place, session, this.#options.signal) : undefined;
+        const found = worth ? await askSession(this.#place, session, signal) : undefined;
         const usable =
           found !== undefined && found.offset >= part.offset && found.offset <= part.offset + sent;
         if (usable) return await this.#goOn(found);

@@ -15,6 +15,22 @@ export const uploadFaults = {
     },
   }),
 
+  /** Takes `bytes` of a body, calls `then`, and neither reads on nor answers; what it has taken stays in the session. */
+  "stall-upload": ({
+    bytes = 0,
+    then = () => undefined,
+  }: {
+    readonly bytes?: number;
+    readonly then?: () => void;
+  } = {}): Fault => ({
+    methods: ["PATCH", "PUT"],
+    path: session,
+    intercept: (request) => {
+      request.body = stalledAfter(request.body, bytes, then);
+      return "altered";
+    },
+  }),
+
   /** Gives paths instead of URLs. */
   "relative-location": (): Fault => ({
     path: everything,
@@ -252,6 +268,22 @@ export const uploadFaults = {
     },
   }),
 } as const;
+
+async function* stalledAfter(
+  body: AsyncIterable<Uint8Array>,
+  bytes: number,
+  then: () => void,
+): AsyncGenerator<Uint8Array> {
+  let left = bytes;
+  for await (const chunk of body) {
+    const piece = chunk.subarray(0, left);
+    left -= piece.byteLength;
+    if (piece.byteLength > 0) yield piece;
+    if (left > 0) continue;
+    then();
+    await new Promise(() => undefined);
+  }
+}
 
 async function* flippedFirst(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let first = true;
