@@ -6,6 +6,7 @@ import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunningMirror, type RunResult, runMirror, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
+import { makeRandomLayer } from "../support/layers.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
 const chunk = 1_000_000;
@@ -50,8 +51,8 @@ const env = (): Record<string, string> => ({ XDG_STATE_HOME: state });
 
 /** Resolves when the registry has taken two chunks and `bytes` of the third one, which it goes no further with. */
 function thirdChunk(target: TestRegistry, bytes: number): Promise<void> {
-  return new Promise((then) => {
-    target.fault("stall-upload", { bytes, then, skip: 2, times: 1, match: { method: "PATCH" } });
+  return new Promise((onStall) => {
+    target.fault("stall-upload", { bytes, onStall, skip: 2, times: 1, match: { method: "PATCH" } });
   });
 }
 
@@ -59,7 +60,7 @@ function thirdChunk(target: TestRegistry, bytes: number): Promise<void> {
 async function interrupted(
   target: TestRegistry,
   args: readonly string[],
-  { bytes = 0, signal = "SIGKILL" as NodeJS.Signals } = {},
+  { bytes = 0, signal = "SIGKILL" }: { readonly bytes?: number; readonly signal?: NodeJS.Signals } = {},
 ): Promise<RunResult> {
   const reached = thirdChunk(target, bytes);
   await using running = await startMirror(args, { env: env() });
@@ -74,6 +75,11 @@ const records = async (): Promise<readonly string[]> => {
   const names = await readdir(join(state, "mirror/uploads")).catch(() => []);
   return names.map((name) => join(state, "mirror/uploads", name));
 };
+/** The path of the session in a record. */
+async function sessionIn(record: string): Promise<string> {
+  const { location } = JSON.parse(await readFile(record, "utf8")) as { readonly location: string };
+  return new URL(location).pathname;
+}
 /** Bytes of content that the registry has taken in. */
 const taken = (target: TestRegistry): number =>
   target.requests
@@ -163,7 +169,9 @@ describe("the record of an upload", () => {
     const before = await records();
     const second = await runMirror(args, { env: env() });
     expectComplete(target, second);
-    expect(target.count("GET", /\/uploads\//)).toBe(0);
+    const pathname = await sessionIn(before[0] ?? "");
+    const inSession = target.requests.filter(({ path }) => path === pathname);
+    expect(inSession.map(({ method }) => method)).toEqual(["PATCH", "PATCH", "PATCH"]);
     expect(await records()).toEqual(before);
     expect(first.child.exitCode).toBeNull();
   });
@@ -172,9 +180,7 @@ describe("the record of an upload", () => {
     await using target = await startRegistry({ dialect: "3" });
     const args = await copyTo(target);
     await interrupted(target, args);
-    const [path = ""] = await records();
-    const { location } = JSON.parse(await readFile(path, "utf8")) as { readonly location: string };
-    const { pathname } = new URL(location);
+    const pathname = await sessionIn((await records())[0] ?? "");
     const both = await Promise.all([1, 2].map(async () => await runMirror(args, { env: env() })));
     for (const result of both) expectComplete(target, result);
     // What is sent to it twice, or at the same time, the registry refuses with 416, or has too much of in the end.
@@ -194,6 +200,48 @@ describe("the record of an upload", () => {
     expectComplete(target, result);
     expect(result.stderr.match(/cannot be noted/g)).toHaveLength(1);
     expect(result.stderr).toContain(`${state}/mirror/`);
+  });
+});
+
+describe("what an image has that was complete", () => {
+  test.each(["push", "sync"])("is mounted by a later %s, and not sent again", async (command) => {
+    await using from = await startRegistry();
+    await using target = await startRegistry();
+    const shared = await makeRandomLayer("shared", 200_000);
+    const names = ["team/one", "team/two"];
+    for (const name of names)
+      seed(from, name, "1.0", await makeImage({ seed: name, layers: [shared, 5000] }));
+    const [one = "", two = ""] = names.map((name) => `${from.host}/${name}:1.0`);
+    const argsFor = async (image: string): Promise<readonly string[]> => {
+      if (command === "sync") return ["sync", image, "--registry", target.host];
+      const to = folder.join(`${runs}-${image.includes("one") ? 1 : 2}.tar`);
+      expect((await runMirror(["pull", image, "--to", to])).code).toBe(0);
+      return ["push", to, "--registry", target.host];
+    };
+    const tagged = new Promise<void>((resolve) => {
+      target.customFault("the answer to the tag never comes", {
+        methods: ["PUT"],
+        path: /\/manifests\/1\.0$/,
+        transform: (reply) => {
+          resolve();
+          return { ...reply, held: true };
+        },
+      });
+    });
+    {
+      await using running = await startMirror(await argsFor(one), { env: env() });
+      await tagged;
+      running.kill("SIGKILL");
+      await running.result;
+    }
+    expect(target.tags("team/one")).toEqual(["1.0"]);
+    target.clearFaults();
+    target.resetLog();
+    const again = await runMirror(await argsFor(two), { env: env() });
+    expect(again.code, again.stderr).toBe(0);
+    expect(incompleteTags(target)).toEqual([]);
+    expect(target.tags("team/two")).toEqual(["1.0"]);
+    expect(taken(target)).toBeLessThan(20_000);
   });
 });
 
@@ -231,9 +279,9 @@ describe("an upload that ends with its program", () => {
   test("by Ctrl-C in a single request is kept if a megabyte has arrived", async () => {
     await using target = await startRegistry({ dialect: "3" });
     const args = ["push", folder.join("bundle.tar"), "--registry", target.host];
-    const path = new RegExp("/uploads/");
-    const reached = new Promise<void>((then) => {
-      target.fault("stall-upload", { bytes: 2_000_000, then, times: 1, match: { method: "PUT", path } });
+    const path = /\/uploads\//;
+    const reached = new Promise<void>((onStall) => {
+      target.fault("stall-upload", { bytes: 2_000_000, onStall, times: 1, match: { method: "PUT", path } });
     });
     {
       await using running: RunningMirror = await startMirror(args, { env: env() });

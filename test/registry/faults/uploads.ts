@@ -15,18 +15,18 @@ export const uploadFaults = {
     },
   }),
 
-  /** Takes `bytes` of a body, calls `then`, and neither reads on nor answers; what it has taken stays in the session. */
+  /** Takes `bytes` of a body, calls `onStall`, and neither reads on nor answers; what it has taken stays in the session. */
   "stall-upload": ({
     bytes = 0,
-    then = () => undefined,
+    onStall = () => undefined,
   }: {
     readonly bytes?: number;
-    readonly then?: () => void;
+    readonly onStall?: () => void;
   } = {}): Fault => ({
     methods: ["PATCH", "PUT"],
     path: session,
     intercept: (request) => {
-      request.body = stalledAfter(request.body, bytes, then);
+      request.body = stalledAfter(request.body, bytes, onStall);
       return "altered";
     },
   }),
@@ -272,7 +272,7 @@ export const uploadFaults = {
 async function* stalledAfter(
   body: AsyncIterable<Uint8Array>,
   bytes: number,
-  then: () => void,
+  onStall: () => void,
 ): AsyncGenerator<Uint8Array> {
   let left = bytes;
   for await (const chunk of body) {
@@ -280,7 +280,7 @@ async function* stalledAfter(
     left -= piece.byteLength;
     if (piece.byteLength > 0) yield piece;
     if (left > 0) continue;
-    then();
+    onStall();
     await new Promise(() => undefined);
   }
 }
