@@ -206,17 +206,36 @@ describe("a record", () => {
     expect(taken()).toBe(bytes.length - chunkBytes);
   });
 
-  test("that nobody finished to write goes after a week", async () => {
+  test("that nobody finished to write goes after an hour", async () => {
     const path = await leave();
-    const old = new Date(Date.now() - week - 1000);
+    const old = new Date(Date.now() - 3_601_000);
     const drafts = [path.replace(/json$/, "json.0badcafe.tmp"), path.replace(/json$/, "taken")];
     for (const draft of drafts) {
       await writeFile(draft, "");
       await utimes(draft, old, old);
     }
+    const young = `${path}.0badbabe.tmp`;
+    await writeFile(young, "");
     await writeFile(join(uploads(), "README"), "not ours");
     await pushAgain();
-    expect(await readdir(uploads())).toEqual(["README"]);
+    expect((await readdir(uploads())).map((name) => join(uploads(), name)).sort()).toEqual(
+      [young, join(uploads(), "README")].sort(),
+    );
+  });
+
+  test("that was about to be replaced gives way to its draft, if that is whole", async () => {
+    const path = await leave();
+    const left = JSON.parse(await readFile(path, "utf8")) as Left;
+    const query = new URL(left.location);
+    // As a registry that knows only its last answer has it.
+    query.searchParams.set("_state", "old");
+    await writeFile(`${path}.0badcafe.tmp`, JSON.stringify(left));
+    await writeFile(path, JSON.stringify({ ...left, offset: 50_000, location: query.href }));
+    await writeFile(path.replace(/json$/, "json.0badbabe.tmp"), JSON.stringify(left).slice(0, 80));
+    expect(await pushAgain()).toEqual([]);
+    expect(taken()).toBe(bytes.length - chunkBytes);
+    expect(logged(registry, "GET", /uploads/).map(({ url }) => url.includes("_state=old"))).toEqual([false]);
+    expect(await readdir(uploads())).toHaveLength(1);
   });
 
   test("is not made for what goes in one request", async () => {

@@ -98,6 +98,7 @@ test("another tag is set, and nothing else", async () => {
 test("an index inside of one is not sent again either, unless a part of it was", async () => {
   await using target = await startRegistry();
   await copied(makeIndex([first, ppc]), target);
+  expect(asked(target)).toEqual(["HEAD 1.0", "PUT 1.0", "PUT amd", "PUT arm", "PUT first", "PUT ppc"]);
   await copied(makeIndex([first, ppc], { seed: "again" }), target);
   expect(asked(target)).toEqual(["HEAD 1.0", "HEAD amd", "HEAD arm", "HEAD first", "HEAD ppc", "PUT 1.0"]);
   await copied(makeIndex([second, ppc], { seed: "more" }), target);

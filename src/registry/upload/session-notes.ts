@@ -18,8 +18,12 @@ import type { StateFolder } from "./state-folder.ts";
  * was set back; so far off, nobody knows its age. Milliseconds.
  */
 const keptMs = 7 * 24 * 3600 * 1000;
-const fileName = /^([0-9a-f]{32})\.[0-9a-f]{16}\.json$/;
-const ours = /^[0-9a-f]{32}\.[0-9a-f]{16}\./;
+/** What a living process writes beside its records is gone after milliseconds. */
+const draftMs = 3600 * 1000;
+/** A record, or the draft of one, which is as good if it is whole: then it was about to replace the record. */
+const fileName = /^([0-9a-f]{32})\.[0-9a-f]{16}\.json(\.[0-9a-f]{8}\.tmp)?$/;
+/** A record that was being taken over. */
+const takenName = /^[0-9a-f]{32}\.[0-9a-f]{16}\.taken$/;
 const maxLocationCharacters = 16 * 1024;
 
 type Left = z.infer<typeof Left>;
@@ -135,14 +139,14 @@ export class SessionNotes {
   async #read(): Promise<Map<string, Map<string, Left>>> {
     const found = new Map<string, Map<string, Left>>();
     for (const name of await readdir(this.#folder.path).catch(() => [])) {
-      const key = fileName.exec(name)?.[1];
+      const [, key, draft] = fileName.exec(name) ?? [];
       if (key === undefined) {
-        if (ours.test(name) && (await this.#isOld(name))) await this.#folder.remove(name);
+        if (takenName.test(name) && (await this.#isOld(name))) await this.#folder.remove(name);
         continue;
       }
       const left = await readFile(this.#folder.file(name), "utf8").then(parse, (error: unknown) => error);
       if (!isRecord(left) || keyOf(left.registry, left.repository, left.digest) !== key) {
-        await this.#folder.remove(name);
+        if (draft === undefined || (await this.#isOld(name))) await this.#folder.remove(name);
         continue;
       }
       // Whatever the clock says, a process that is there has its session.
@@ -156,10 +160,10 @@ export class SessionNotes {
     return found;
   }
 
-  /** A draft, or a record that was being taken over: what belongs to a process that lives is minutes old at most. */
+  /** Whoever was writing or taking this has ended in the middle of that. */
   async #isOld(name: string): Promise<boolean> {
     const found = await stat(this.#folder.file(name)).catch(() => undefined);
-    return found !== undefined && Math.abs(Date.now() - found.mtimeMs) > keptMs;
+    return found !== undefined && Math.abs(Date.now() - found.mtimeMs) > draftMs;
   }
 }
 
