@@ -15,7 +15,7 @@ export const uploadFaults = {
     },
   }),
 
-  /** Takes `bytes` of a body, calls `onStall`, and neither reads on nor answers; what it has taken stays in the session. */
+  /** Takes `bytes` of a body that is larger, calls `onStall`, and neither reads on nor answers; what it has taken stays in the session. */
   "stall-upload": ({
     bytes = 0,
     onStall = () => undefined,
@@ -26,6 +26,7 @@ export const uploadFaults = {
     methods: ["PATCH", "PUT"],
     path: session,
     intercept: (request) => {
+      if (Number(header(request, "content-length") ?? 0) <= bytes) return undefined;
       request.body = stalledAfter(request.body, bytes, onStall);
       return "altered";
     },
