@@ -1,5 +1,5 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
-import { checkBundlePath } from "../bundle/part-place.ts";
+import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { BundleWriter } from "../bundle/writer.ts";
@@ -50,8 +50,10 @@ export async function pullBundle(
   requests: readonly SourcedRequest[],
   registries: Registries,
   session: Session,
-  options: PullOptions,
+  { path, ...others }: PullOptions,
 ): Promise<PullResult> {
+  // The file behind a link is replaced, beside its own part, and not the link.
+  const options = { ...others, path: await followLink(path) };
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
   await checkWritable(options.path);
@@ -81,8 +83,9 @@ export async function pullBundle(
     signal: session.signal,
     fresh: options.fresh,
     reuse: reuse.bundles,
-    onTakenUp: (bytes, ofBytes) => {
-      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
+    onTakenUp: (bytes, ofBytes, unused) => {
+      const rest = unused > 0 ? `, and ${formatBytes(unused)} that this list does not need` : "";
+      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}${rest}`;
       session.emit({ type: "note", message });
     },
     onNote: (message) => session.emit({ type: "note", message }),
@@ -104,7 +107,8 @@ export async function pullBundle(
     const wanted = options.keepGoing && !options.failFast;
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
-    if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
+    if (failed.size > 0)
+      await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests), manifests);
     const bundle = { path: options.path, bytes: await writer.commit() };
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
