@@ -78,14 +78,18 @@ export async function startCountingRelay(options: {
     });
     await line.passes();
     const upstream = send({
-      ...{ port: options.port, host: "127.0.0.1", agent, method, path: target },
+      port: options.port,
+      host: "127.0.0.1",
+      agent,
+      method,
+      path: target,
       headers: headersOf(request).flat(),
     });
     // Nobody waits for the answer any more.
     response.once("close", () => void (response.writableFinished || upstream.destroy()));
     const asked = pipeline(
       request,
-      (body) => line.carry(body, (bytes) => void (exchange.sent += bytes)),
+      (body) => line.carry(body, (bytes) => count(exchange, "sent", bytes)),
       upstream,
     );
     asked.catch(() => undefined);
@@ -95,7 +99,7 @@ export async function startCountingRelay(options: {
     if (method === "PUT" && exchange.status < 300 && /\/manifests\/[^:]+$/.test(target)) line.countTag();
     await line.passes();
     response.writeHead(exchange.status, answer.statusMessage, headersOf(answer).flat());
-    await pipeline(answer, (body) => line.carry(body, (bytes) => void (exchange.given += bytes)), response);
+    await pipeline(answer, (body) => line.carry(body, (bytes) => count(exchange, "given", bytes)), response);
   };
 
   const server = createServer((request, response) => {
@@ -150,6 +154,10 @@ export async function startCountingRelay(options: {
       await new Promise((settle) => server.close(settle));
     },
   };
+}
+
+function count(exchange: Mutable<Exchange>, way: "sent" | "given", bytes: number): void {
+  exchange[way] += bytes;
 }
 
 /** The headers as they came, without those of the connection. */
