@@ -56,8 +56,8 @@ describe.skipIf(tools === undefined)("a pull", () => {
     await rm(`${cwd}/disk/filler`);
     await expectEnd(pull, "with room");
     await expectSameBytes(`${cwd}/disk/bundle.tar`, undisturbed, "after a full disk");
-    // As a kill with two blobs on their way.
-    expectThrift(place.relay, bundle, [{ openBlobs: 2, unread: 0 }], "after a full disk");
+    // As a kill with two connections.
+    expectThrift(place.relay, bundle, [{ connections: 2, unread: 0 }], "after a full disk");
   });
 
   test.each([
@@ -71,13 +71,13 @@ describe.skipIf(tools === undefined)("a pull", () => {
     await using running = await startAttempt(place.pull(cwd));
     await new Promise<void>((settle) => relay.line.at({ bytes: relay.line.total + bundle / 2 }, settle));
     await freezeProcess(running.pid);
-    const { openBlobs } = relay;
+    const { blobConnections } = relay;
     if (breaks) relay.drop();
     relay.line.thaw();
     running.kill("SIGCONT");
     const { code, stderr } = await running.result;
     expect(code, stderr).toBe(0);
     await expectSameBytes(`${cwd}/bundle.tar`, undisturbed, name);
-    expectThrift(relay, bundle, [{ openBlobs, unread: 0 }], name);
+    expectThrift(relay, bundle, [{ connections: blobConnections, unread: 0 }], name);
   });
 });

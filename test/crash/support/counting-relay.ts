@@ -41,8 +41,8 @@ export interface CountingRelay extends AsyncDisposable {
   /** Bytes that went to the program, or came from it, for one blob. */
   readonly givenOf: (digest: string) => number;
   readonly sentOf: (digest: string) => number;
-  /** How many blobs are on their way to the program at this moment. */
-  readonly openBlobs: number;
+  /** How many connections there are at this moment that have brought blobs to the program. */
+  readonly blobConnections: number;
   /** Forgets the exchanges and begins to count anew. */
   readonly forget: () => void;
   /** Breaks every connection of the program. */
@@ -138,10 +138,9 @@ export async function startCountingRelay(options: {
     },
     givenOf: (digest) => sumOf((exchange) => (blobOf(exchange) === digest ? exchange.given : 0)),
     sentOf: (digest) => sumOf((exchange) => (blobOf(exchange) === digest ? exchange.sent : 0)),
-    get openBlobs() {
-      return sumOf(({ method, target, over }) =>
-        Number(!over && method === "GET" && /\/blobs\//.test(target)),
-      );
+    get blobConnections() {
+      const open = new Set(sockets.values());
+      return connectionsOf(exchanges).filter((connection) => open.has(connection)).length;
     },
     forget: () => {
       exchanges = [];
@@ -154,6 +153,12 @@ export async function startCountingRelay(options: {
       await new Promise((settle) => server.close(settle));
     },
   };
+}
+
+/** The connections that blobs came over. */
+export function connectionsOf(exchanges: readonly Exchange[]): readonly number[] {
+  const blobs = exchanges.filter(({ method, target }) => method === "GET" && /\/blobs\//.test(target));
+  return [...new Set(blobs.map(({ connection }) => connection))];
 }
 
 function count(exchange: Mutable<Exchange>, way: "sent" | "given", bytes: number): void {

@@ -8,7 +8,7 @@ const readBuffer = 1024 * 1024;
 
 /** The most that a bundle of so many bytes may cost after these kills. Bytes. */
 export function allowedBytes(bundle: number, kills: readonly Kill[]): number {
-  const lost = kills.reduce((sum, { openBlobs }) => sum + openBlobs * readBuffer, 0);
+  const lost = kills.reduce((sum, { connections }) => sum + connections * readBuffer, 0);
   return 1.02 * bundle + lost;
 }
 

@@ -3,7 +3,7 @@ import { readFile, rm } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type RunningMirror, type RunResult, startMirror } from "../../support/cli.ts";
-import type { CountingRelay } from "./counting-relay.ts";
+import { type CountingRelay, connectionsOf } from "./counting-relay.ts";
 import type { Moment } from "./line.ts";
 import { connectionTable, freezeProcess, unreadBytes } from "./kernel.ts";
 
@@ -21,8 +21,8 @@ export interface Attempt {
 
 /** One kill. */
 export interface Kill {
-  /** Blobs that were on their way to the program. */
-  readonly openBlobs: number;
+  /** Connections of the program that blobs came over. */
+  readonly connections: number;
   /** Bytes that the relay had sent to the program, and that lay unread in the kernel. */
   readonly unread: number;
 }
@@ -67,7 +67,7 @@ export async function runUntil(attempt: Attempt, moment: Moment): Promise<Run> {
 export async function killNow(running: RunningMirror, relay: CountingRelay): Promise<Kill> {
   // It does nothing more from here on; what lies in the kernel can be counted in peace.
   await freezeProcess(running.pid);
-  const kill = { openBlobs: relay.openBlobs, unread: unreadBytes(connectionTable(), relay.port) };
+  const kill = { connections: relay.blobConnections, unread: unreadBytes(connectionTable(), relay.port) };
   running.kill("SIGKILL");
   await running.result;
   return kill;
@@ -78,12 +78,14 @@ export async function runUntilPoint(attempt: Attempt, point: string): Promise<Ru
   const { cwd, relay } = attempt;
   const table = `${cwd}/connections`;
   await rm(table, { force: true });
+  const before = relay.exchanges.length;
   await using running = await startAttempt(attempt, { CRASH_AT: point, CRASH_NET: table });
   const result = await running.result;
-  const { openBlobs } = relay;
   await settled(relay);
   if (result.signal !== "SIGKILL") return { result };
-  return { result, kill: { openBlobs, unread: unreadBytes(await readFile(table, "utf8"), relay.port) } };
+  // They are gone by now; few of them are ever closed before a run ends.
+  const connections = connectionsOf(relay.exchanges.slice(before)).length;
+  return { result, kill: { connections, unread: unreadBytes(await readFile(table, "utf8"), relay.port) } };
 }
 
 /** Runs to the end, and gives the names of all points that it reached, in order. */
@@ -97,11 +99,15 @@ export async function pointsOf(
   return { result, points: text.split("\n").flatMap((line) => line.split(" ")[0] || []) };
 }
 
-/** The first, the middle and the last time that each point was reached, as {@link runUntilPoint} takes them. */
-export function placesOf(points: readonly string[]): readonly string[] {
+/** The first and the last time that each point was reached, as {@link runUntilPoint} takes them; and the one between. */
+export function placesOf(
+  points: readonly string[],
+  { middle }: { readonly middle: boolean },
+): readonly string[] {
   return [...new Set(points)].flatMap((name) => {
     const count = points.filter((each) => each === name).length;
-    return [...new Set([1, Math.ceil(count / 2), count])].map((number) => `${name}#${number}`);
+    const numbers = [1, ...(middle ? [Math.ceil(count / 2)] : []), count];
+    return [...new Set(numbers)].map((number) => `${name}#${number}`);
   });
 }
 

@@ -109,7 +109,7 @@ async function judge(
   const fetched = fetchedBytes(attempt.relay, kills);
   const allowed = allowedBytes(bundle, kills);
   const compared = await run("cmp", [undisturbed, `${attempt.cwd}/bundle.tar`]);
-  const connections = kills.reduce((sum, { openBlobs }) => sum + openBlobs, 0);
+  const connections = kills.reduce((sum, each) => sum + each.connections, 0);
   const unread = kills.reduce((sum, each) => sum + each.unread, 0);
   const problems = [
     ...(last.code === 0 ? [] : [`the last run failed: ${lastWords(last)}`]),
