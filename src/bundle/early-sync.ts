@@ -6,12 +6,12 @@ const syncEveryBytes = 256 * 1024 * 1024;
 
 /** Counts what is written to a file, and syncs it in the background now and then. */
 export class EarlySync {
-  readonly #file: FileHandle;
+  readonly #file: Pick<FileHandle, "datasync">;
   #unsynced = 0;
   #running: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor(file: FileHandle) {
+  constructor(file: Pick<FileHandle, "datasync">) {
     this.#file = file;
   }
 

@@ -10,6 +10,7 @@ const gatherBytes = 512 * 1024;
 export class PositionalOutput {
   readonly #file: FileHandle;
   readonly #name: string;
+  readonly #onWritten: ((position: number) => void) | undefined;
   #position: number;
   #gathered: Uint8Array[] = [];
   #length = 0;
@@ -17,11 +18,24 @@ export class PositionalOutput {
   /** The write of a chunk that is only lent, until the next call has waited for it. */
   #lent: Promise<void> | undefined;
 
-  /** `position`: where the first byte goes. `name`: what messages call the file. */
-  constructor(file: FileHandle, position: number, name: string) {
+  /**
+   * `position`: where the first byte goes. `name`: what messages call the file. `onWritten` is told after each write
+   * up to where (position in the file) all is written; it must not throw.
+   */
+  constructor(
+    file: FileHandle,
+    place: { readonly position: number; readonly name: string },
+    onWritten?: (position: number) => void,
+  ) {
     this.#file = file;
-    this.#position = position;
-    this.#name = name;
+    this.#position = place.position;
+    this.#name = place.name;
+    this.#onWritten = onWritten;
+  }
+
+  /** Up to here (position in the file) everything is written or being written. */
+  get position(): number {
+    return this.#position;
   }
 
   /**
@@ -51,10 +65,13 @@ export class PositionalOutput {
   async #start(): Promise<void> {
     await this.#writing;
     if (this.#length === 0) return;
-    this.#writing = writeAll(this.#file, this.#gathered, this.#position, this.#name);
+    const end = this.#position + this.#length;
+    const onWritten = this.#onWritten;
+    const written = writeAll(this.#file, this.#gathered, this.#position, this.#name);
+    this.#writing = onWritten === undefined ? written : written.then(() => onWritten(end));
     // A failure is met at the next await; until then it must not count as unhandled.
     this.#writing.catch(() => undefined);
-    this.#position += this.#length;
+    this.#position = end;
     this.#gathered = [];
     this.#length = 0;
   }

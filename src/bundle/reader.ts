@@ -118,6 +118,11 @@ export class BundleReader implements Source, AsyncDisposable {
     return this.#read(entry, options.offset ?? 0);
   }
 
+  /** Equal for bundles that are to have the same bytes. */
+  get layoutId(): string {
+    return this.#layout.id;
+  }
+
   /** True if the bundle has this content (which is not yet to say that it is undamaged). */
   has(digest: Digest): boolean {
     return this.#layout.blobs.has(digest);

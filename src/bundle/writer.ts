@@ -3,28 +3,43 @@
  * from its stream, in parallel. The file grows as `NAME.part` beside its journal and gets its name when every
  * digest has proved right and the bytes are on the disk.
  */
-import { type FileHandle, open, rename, rm, stat, statfs } from "node:fs/promises";
-import { basename, dirname } from "node:path";
-import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
+import { type FileHandle, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import pLimit from "p-limit";
+import type { BlobSource, ByteStream, OpenOptions, Pushed, PushOptions, Target } from "../content/content.ts";
+import type { ManifestStore } from "../content/manifest-store.ts";
+import { reached } from "../content/points.ts";
 import type { Clock } from "../content/retry.ts";
-import { proveContent, resuming, verified } from "../content/verify.ts";
-import { AppError, isAppError, systemCode } from "../errors.ts";
+import { Proof, resuming } from "../content/verify.ts";
+import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Digest } from "../oci/digest.ts";
-import { compact } from "./compact.ts";
+import { type Digest, shortDigest } from "../oci/digest.ts";
+import type { Claim } from "./claims.ts";
 import { diskError, writeAll } from "./disk.ts";
 import { EarlySync } from "./early-sync.ts";
-import { readFileRange } from "./file-range.ts";
-import { Journal, readJournal } from "./journal.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
-import { PositionalOutput } from "./positional-output.ts";
+import { writeManifests } from "./part-manifests.ts";
+import { openPart, type Part, type PartOptions, writeMetadata } from "./part.ts";
+import { fill, proveClaim } from "./part-blob.ts";
+import { checkBundlePath, partPath, removePart, spillPath, syncFolder } from "./part-place.ts";
+import { relocate } from "./relocate.ts";
+import { paddingOf } from "./tar-header.ts";
 
-export interface WriterOptions {
+/** Content of an earlier bundle, which need not be fetched. */
+export interface Reusable {
+  /** What messages call it. */
+  readonly path: string;
+  has(digest: Digest): boolean;
+  open(descriptor: Descriptor, options?: OpenOptions): Promise<ByteStream>;
+}
+
+export interface WriterOptions extends PartOptions {
   readonly clock: Clock;
-  readonly signal?: AbortSignal | undefined;
-  /** A blob of an earlier run was hashed again and is whole. */
-  readonly onReused?: ((size: number) => void) | undefined;
+  /** Nothing of an earlier run is taken up. */
+  readonly fresh?: boolean | undefined;
+  /** Where to look for content before it is fetched. */
+  readonly reuse?: readonly Reusable[] | undefined;
   /** A stream broke and goes on where it stopped. */
   readonly onRetry?: ((what: string, attempt: number, delayMs: number, cause: AppError) => void) | undefined;
 }
@@ -36,75 +51,53 @@ export class BundleWriter implements Target {
   #committed = false;
   readonly #file: FileHandle;
   readonly #early: EarlySync;
-  readonly #journal: Journal;
+  readonly #part: Part;
+  /** Something else may have lain where content goes: what has to be zero is written. */
+  #pads: boolean;
   readonly #lock: BundleLock;
   readonly #options: WriterOptions;
-  readonly #done: Set<Digest>;
+  readonly #done = new Set<Digest>();
+  /** Hashing runs on one core, and a disk that turns reads from one place best. */
+  readonly #proofs = pLimit(2);
+  /** Manifests that were stored before anything was fetched. */
+  #kept = 0;
 
   private constructor(
     path: string,
     layout: Layout,
-    {
-      file,
-      journal,
-      lock,
-      done,
-    }: { file: FileHandle; journal: Journal; lock: BundleLock; done: Set<Digest> },
+    { part, lock }: { part: Part; lock: BundleLock },
     options: WriterOptions,
   ) {
     this.#path = path;
     this.#layout = layout;
-    this.#file = file;
-    this.#early = new EarlySync(file);
-    this.#journal = journal;
+    this.#part = part;
+    this.#file = part.file;
+    this.#pads = !part.isNew;
+    this.#early = new EarlySync({
+      datasync: async () => {
+        await part.file.datasync();
+        await part.journal.sync();
+      },
+    });
     this.#lock = lock;
-    this.#done = done;
     this.#options = options;
   }
 
   /**
-   * Opens `PATH.part`, takes up what an earlier run of the same plan left there, and makes sure that the rest will
-   * fit. Throws DISK (with needed and free bytes where space is short) or NOT_FOUND.
+   * Opens `PATH.part`, takes up what an earlier run left there, for the same plan or another one, and makes sure that
+   * the rest will fit. Throws DISK (with needed and free bytes where space is short), NOT_FOUND, CONFLICT while
+   * another process writes it, or the signal's reason.
    */
   static async open(path: string, layout: Layout, options: WriterOptions): Promise<BundleWriter> {
     await checkBundlePath(path);
     const lock = await BundleLock.take(path);
+    reached("lock:taken");
     try {
-      return await BundleWriter.#open(path, layout, lock, options);
+      if (options.fresh === true) await removePart(path);
+      return new BundleWriter(path, layout, { part: await openPart(path, layout, options), lock }, options);
     } catch (error) {
       await lock.release();
       throw error;
-    }
-  }
-
-  static async #open(
-    path: string,
-    layout: Layout,
-    lock: BundleLock,
-    options: WriterOptions,
-  ): Promise<BundleWriter> {
-    const part = partPath(path);
-    const claimed = await readJournal(journalPath(path), layout.id);
-    const resumed = claimed.size > 0 && (await sizeOf(part)) === layout.totalBytes;
-    let file: FileHandle | undefined;
-    let journal: Journal | undefined;
-    try {
-      await checkSpace(path, layout.totalBytes);
-      file = await open(part, resumed ? "r+" : "w+", 0o644);
-      await file.truncate(layout.totalBytes);
-      const done = resumed ? await prove(file, layout, claimed, options) : new Set<Digest>();
-      journal = resumed
-        ? await Journal.resume(journalPath(path))
-        : await Journal.start(journalPath(path), layout.id);
-      for (const entry of layout.metadata)
-        await writeAll(file, [entry.header, entry.bytes], entry.headerOffset, part);
-      return new BundleWriter(path, layout, { file, journal, lock, done }, options);
-    } catch (error) {
-      await file?.close();
-      await journal?.close();
-      // Nothing of value is lost: a fresh file held nothing yet.
-      if (!resumed && file !== undefined) await removePart(path);
-      throw diskError(`write ${part}`, error);
     }
   }
 
@@ -112,23 +105,33 @@ export class BundleWriter implements Target {
     return this.#done.has(descriptor.digest);
   }
 
-  /** Writes a blob or manifest at its place. Throws INTEGRITY if the content is wrong, DISK if it cannot be kept. */
+  /**
+   * Brings a blob or manifest to its place: what is there of it is proved, then an earlier bundle is looked into, and
+   * what is left is fetched. Throws INTEGRITY if the content is wrong, DISK if it cannot be kept.
+   */
   async push(blob: BlobSource, options: PushOptions = {}): Promise<Pushed> {
-    const { digest } = blob.descriptor;
-    const entry = this.#layout.blobs.get(digest);
-    if (entry === undefined) throw new AppError("INTERNAL", `the layout has no place for ${digest}`);
+    const { descriptor } = blob;
+    const { digest } = descriptor;
+    const entry = this.#placeOf(digest);
     if (this.#done.has(digest)) return "present";
     options.onStart?.();
-    const { clock, onRetry } = this.#options;
-    const stream = resuming(blob, {
-      clock,
-      signal: options.signal,
-      onRetry: (attempt, delayMs, cause) => onRetry?.(`read ${digest}`, attempt, delayMs, cause),
-    });
-    await this.#write(entry, verified(stream, blob.descriptor), options.onProgress);
+    const proof = await this.#prove(entry, descriptor, options);
+    const left = await this.#reuse(entry, descriptor, proof, options);
+    if (left !== undefined) {
+      options.onKept?.(left.offset);
+      const { clock, onRetry } = this.#options;
+      const stream = resuming(blob, {
+        clock,
+        from: left.offset,
+        signal: options.signal,
+        onRetry: (attempt, delayMs, cause) => onRetry?.(`read ${digest}`, attempt, delayMs, cause),
+      });
+      await this.#fill(entry, left, stream, options);
+    }
     this.#done.add(digest);
-    await this.#journal.done(digest, entry.size);
-    return "stored";
+    reached("blob:written");
+    this.#part.journal.whole(digest, entry.contentOffset, entry.size);
+    return left === undefined ? "kept" : "stored";
   }
 
   /** The names are in the metadata, which is written already; all that is left is to store the manifest. */
@@ -137,13 +140,39 @@ export class BundleWriter implements Target {
   }
 
   /**
-   * Takes the blobs of some images out again: what stays moves to its place in the new layout, which must keep the
-   * order of this one. From here on there is no way back to an unfinished bundle that could be resumed.
+   * Stores the manifests that are in memory anyway, before anything is fetched: the next run need not ask for them.
+   * Throws DISK.
+   */
+  async keep(manifests: ManifestStore): Promise<void> {
+    for (const entry of await writeManifests(this.#file, this.#layout, manifests, partPath(this.#path))) {
+      this.#done.add(entry.digest);
+      this.#kept += 1;
+      this.#part.journal.whole(entry.digest, entry.contentOffset, entry.size);
+    }
+  }
+
+  /**
+   * Takes the blobs of some images out again: what stays moves to its place in the new layout. All that stays has
+   * to be done. Throws DISK, or the signal's reason; the next run goes on from there.
    */
   async shrink(layout: Layout): Promise<void> {
-    await this.#journal.remove();
-    await compact(this.#file, this.#layout, layout, partPath(this.#path));
+    const name = partPath(this.#path);
+    const claims = new Map<Digest, Claim>();
+    for (const digest of this.#done) {
+      const { contentOffset, size } = this.#placeOf(digest);
+      claims.set(digest, { digest, at: contentOffset, got: size });
+    }
+    await relocate(this.#file, claims, layout, {
+      log: this.#part.journal,
+      spillPath: spillPath(this.#path),
+      name,
+      signal: this.#options.signal,
+    });
     this.#layout = layout;
+    this.#pads = true;
+    for (const entry of layout.blobs.values()) await this.#frame(entry);
+    await writeMetadata(this.#file, layout, name, false);
+    await this.#file.truncate(layout.totalBytes);
   }
 
   /** Gives the finished bundle its name, and its size in bytes. Throws INTERNAL if anything is missing, DISK if it cannot be kept. */
@@ -156,10 +185,13 @@ export class BundleWriter implements Target {
       await this.#early.settled();
       this.#early.check();
       await this.#file.sync();
+      reached("commit:synced");
       await rename(partPath(this.#path), this.#path);
       this.#committed = true;
+      reached("commit:renamed");
       await this.#file.close();
-      await this.#journal.remove();
+      await this.#part.journal.remove();
+      reached("commit:journal-removed");
       await syncFolder(dirname(this.#path));
       await this.#lock.release();
       return this.#layout.totalBytes;
@@ -172,128 +204,99 @@ export class BundleWriter implements Target {
   async abandon(): Promise<void> {
     if (this.#committed) return;
     try {
-      await this.#early.settled();
-      await this.#file.close();
       // The disk may be full: what was not noted is fetched again.
-      await this.#journal.close().catch(() => undefined);
-      if (this.#done.size === 0) await removePart(this.#path);
+      await this.#part.journal.close().catch(() => undefined);
+      // A sync in the background may take long, and nobody who pressed Ctrl-C waits for it: the file closes behind it.
+      const closed = this.#early.settled().then(async () => await this.#file.close());
+      if (this.#options.signal?.aborted === true) closed.catch(() => undefined);
+      else await closed;
+      if (this.#done.size === this.#kept && this.#part.claims.size === 0) await removePart(this.#path);
     } finally {
       await this.#lock.release();
     }
   }
 
-  async #write(entry: BlobEntry, content: ByteStream, onProgress: PushOptions["onProgress"]): Promise<void> {
-    const output = new PositionalOutput(this.#file, entry.headerOffset, partPath(this.#path));
-    let received = 0;
-    try {
-      await output.write(entry.header);
-      for await (const chunk of content) {
-        await output.write(chunk);
-        this.#early.wrote(chunk.byteLength);
-        received += chunk.byteLength;
-        onProgress?.(received);
-        // Asking for the end gives the last chunks back.
-        if (received === entry.size) await output.flush();
-      }
-    } finally {
-      await output.flush();
-    }
+  #placeOf(digest: Digest): BlobEntry {
+    const entry = this.#layout.blobs.get(digest);
+    if (entry === undefined) throw new AppError("INTERNAL", `the layout has no place for ${digest}`);
+    return entry;
   }
-}
 
-/** Where a bundle grows until it is whole. */
-export function partPath(path: string): string {
-  return `${path}.part`;
-}
+  /** How much of a blob is at its place already. */
+  async #prove(entry: BlobEntry, descriptor: Descriptor, options: PushOptions): Promise<Proof> {
+    const claim = this.#part.claims.get(entry.digest);
+    if (claim === undefined) return new Proof(descriptor);
+    const marks = this.#part.marks.get(entry.digest) ?? [];
+    return await this.#proofs(
+      async () => await proveClaim(this.#file, claim, { descriptor, marks }, options),
+    );
+  }
 
-/** Where it is noted what of the part is whole. */
-export function journalPath(path: string): string {
-  return `${path}.part.journal`;
-}
+  /**
+   * Takes the rest of a blob from an earlier bundle, if one has it. Undefined if all of it is there now; otherwise how
+   * far it is.
+   */
+  async #reuse(
+    entry: BlobEntry,
+    descriptor: Descriptor,
+    proof: Proof,
+    options: PushOptions,
+  ): Promise<Proof | undefined> {
+    if (proof.offset === entry.size && entry.size > 0) {
+      await this.#frame(entry);
+      return undefined;
+    }
+    let left = proof;
+    for (const old of this.#options.reuse ?? []) {
+      if (!old.has(entry.digest)) continue;
+      try {
+        const content = await old.open(descriptor, { offset: left.offset, signal: options.signal });
+        await this.#fill(entry, left, content, options);
+        return undefined;
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        if (!isAppError(error, "INTEGRITY", "DISK")) throw error;
+        const state = error.code === "INTEGRITY" ? `${old.path} holds damaged content` : error.message;
+        this.#options.onNote?.(`${state}: ${shortDigest(entry.digest)} is fetched`);
+        left = new Proof(descriptor);
+      }
+    }
+    return left;
+  }
 
-async function prove(
-  file: FileHandle,
-  layout: Layout,
-  claimed: ReadonlySet<Digest>,
-  options: WriterOptions,
-): Promise<Set<Digest>> {
-  const proved = new Set<Digest>();
-  for (const digest of claimed) {
-    const entry = layout.blobs.get(digest);
-    if (entry === undefined) continue;
-    options.signal?.throwIfAborted();
-    const descriptor = { mediaType: "", digest, size: entry.size };
+  async #fill(entry: BlobEntry, proof: Proof, content: ByteStream, options: PushOptions): Promise<void> {
+    const { journal, claims, marks } = this.#part;
+    const { digest, contentOffset: at } = entry;
+    if (proof.offset > 0) await this.#frame(entry);
+    reached("blob:begun");
+    const place = { file: this.#file, name: partPath(this.#path), entry, pads: this.#pads };
     try {
-      await proveContent(
-        readFileRange(file, entry.contentOffset, entry.size, "the unfinished bundle"),
-        descriptor,
-      );
+      await fill(place, proof, content, {
+        signal: options.signal,
+        onProgress: options.onProgress,
+        onWrite: (bytes) => this.#early.wrote(bytes),
+        onMark: (mark, bytes) => {
+          claims.set(digest, { digest, at, got: mark.got });
+          marks.set(digest, [mark]);
+          journal.begun({ digest, at }, mark, bytes);
+        },
+      });
     } catch (error) {
-      if (isAppError(error, "INTEGRITY")) continue;
+      if (isAppError(error, "INTEGRITY")) {
+        claims.delete(digest);
+        marks.delete(digest);
+        journal.wrong(digest);
+      }
       throw error;
     }
-    await writeAll(file, [entry.header], entry.headerOffset, "the unfinished bundle");
-    proved.add(digest);
-    options.onReused?.(entry.size);
   }
-  return proved;
-}
 
-/** Makes sure that a bundle can get this name: its folder is there, and no folder has the name. Throws NOT_FOUND or DISK. */
-export async function checkBundlePath(path: string): Promise<void> {
-  const folder = dirname(path);
-  const found = await stat(folder).catch((error: unknown) => {
-    if (systemCode(error) !== "ENOENT") throw diskError(`write ${path}`, error);
-    throw new AppError("NOT_FOUND", `Cannot write ${path}: there is no folder ${folder}`, {
-      hint: `make it with mkdir -p ${folder}, or check the path`,
-      cause: error,
-    });
-  });
-  if (!found.isDirectory()) throw new AppError("DISK", `Cannot write ${path}: ${folder} is not a folder`);
-  const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory() === true) {
-    throw new AppError("DISK", `Cannot write ${path}: it is a folder`, {
-      hint: `name a file in it: ${path}/bundle.tar`,
-    });
-  }
-  if (existing !== undefined && !existing.isFile())
-    throw new AppError("DISK", `Cannot write ${path}: it is not a regular file`);
-}
-
-async function checkSpace(path: string, needed: number): Promise<void> {
-  const { bavail, bsize } = await statfs(dirname(path));
-  // What the part occupies already is not needed again (blocks, not its length: it is laid out sparse).
-  const part = await stat(partPath(path)).catch(() => undefined);
-  const free = bavail * bsize + (part?.blocks ?? 0) * 512;
-  if (free >= needed) return;
-  throw new AppError(
-    "DISK",
-    `Cannot write ${basename(path)}: it needs ${mebibytes(needed)}, and ${dirname(path)} has ${mebibytes(free)} free`,
-    {
-      hint: "make room, or write to another disk",
-      details: { neededBytes: needed, freeBytes: free },
-    },
-  );
-}
-
-function mebibytes(bytes: number): string {
-  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
-}
-
-async function removePart(path: string): Promise<void> {
-  await rm(partPath(path), { force: true });
-  await rm(journalPath(path), { force: true });
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  return (await stat(path).catch(() => undefined))?.size;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
+  /** The header of content that is at its place, and the zeros behind it. */
+  async #frame(entry: BlobEntry): Promise<void> {
+    const name = partPath(this.#path);
+    await writeAll(this.#file, [entry.header], entry.headerOffset, name);
+    const padding = Buffer.alloc(paddingOf(entry.size));
+    if (this.#pads && padding.byteLength > 0)
+      await writeAll(this.#file, [padding], entry.contentOffset + entry.size, name);
   }
 }

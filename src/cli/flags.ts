@@ -146,6 +146,20 @@ export function contentRules(flags: {
   return { allowMissing: flags["allow-missing"], includeForeign: () => flags["include-foreign"] };
 }
 
+/** What a pull takes over from earlier ones. */
+export const reuseFlags = {
+  reuse: Flags.string({
+    ...several("MIRROR_REUSE"),
+    summary:
+      "earlier bundle to take content over from instead of fetching it (repeatable) [env: MIRROR_REUSE]",
+    helpValue: "BUNDLE",
+  }),
+  fresh: Flags.boolean({
+    summary: "start over: take up nothing that an earlier run has left",
+    env: "MIRROR_FRESH",
+  }),
+};
+
 /** When to stop. */
 export const failFastFlag = {
   "fail-fast": Flags.boolean({ summary: "stop at the first image that fails", env: "MIRROR_FAIL_FAST" }),

@@ -1,15 +1,22 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
-import { BundleWriter, checkBundlePath } from "../bundle/writer.ts";
+import { checkBundlePath } from "../bundle/part-place.ts";
+import { discardPart } from "../bundle/part.ts";
+import type { BundleReader } from "../bundle/reader.ts";
+import { BundleWriter } from "../bundle/writer.ts";
+import { KnownManifests } from "../content/known-manifests.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
 import type { ImageOutcome } from "../sync/copy.ts";
+import { formatBytes } from "../report/format.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
-import { makePlan, type PlanFailure, withoutImages } from "../sync/plan.ts";
+import { makePlan, type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
+import { verifyContent } from "../sync/verify.ts";
 import { layOutPlan } from "./bundle-plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
+import { Reuse } from "./reuse.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
@@ -20,6 +27,10 @@ export interface PullOptions {
   /** Write the bundle without the images that fail. */
   readonly keepGoing: boolean;
   readonly failFast: boolean;
+  /** Takes up nothing that an earlier run has left. */
+  readonly fresh: boolean;
+  /** Earlier bundles to take content over from. */
+  readonly reuse: readonly string[];
   readonly content: ContentRules;
 }
 
@@ -40,10 +51,13 @@ export async function pullBundle(
 ): Promise<PullResult> {
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
+  await using reuse = await Reuse.open({ ...options, emit: session.emit });
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
+  const known = reuse.manifests;
   const { plan, failures } = await makePlan(requests, {
-    source: sources.request,
+    source: (request) =>
+      known.length === 0 ? sources.request(request) : new KnownManifests(sources.request(request), known),
     manifests,
     emit: session.emit,
     signal: session.signal,
@@ -53,14 +67,26 @@ export async function pullBundle(
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
   const layout = await layOutPlan(plan, manifests);
+  if (reuse.existing?.layoutId === layout.id && (await isWhole(plan, reuse.existing, session))) {
+    await discardPart(options.path);
+    const bundle = { path: options.path, bytes: layout.totalBytes };
+    return { ...conclude(plan.images.map(unchanged), failures, session), bundle };
+  }
   const writer = await BundleWriter.open(options.path, layout, {
     clock: systemClock,
     signal: session.signal,
-    onReused: (size) => session.emit({ type: "blob-skipped", size, reason: "reused" }),
+    fresh: options.fresh,
+    reuse: reuse.bundles,
+    onTakenUp: (bytes, ofBytes) => {
+      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
+      session.emit({ type: "note", message });
+    },
+    onNote: (message) => session.emit({ type: "note", message }),
     onRetry: (what, attempt, delayMs, cause) =>
       session.emit({ type: "retrying", what, attempt, delayMs, cause }),
   });
   try {
+    await writer.keep(manifests);
     const ends = {
       source: sources.image,
       target: () => writer,
@@ -73,7 +99,7 @@ export async function pullBundle(
     const failed = new Set(outcomes.filter(({ error }) => error !== undefined).map(({ image }) => image));
     const wanted = options.keepGoing && !options.failFast;
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
-      throw unfinished(outcomes, failures, session, options);
+      throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
     if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
     const bundle = { path: options.path, bytes: await writer.commit() };
     return { ...conclude(outcomes, failures, session), bundle };
@@ -84,15 +110,31 @@ export async function pullBundle(
   }
 }
 
+/** True if the bundle that is there has all of the plan, proved by reading it. */
+async function isWhole(plan: Plan, bundle: BundleReader, session: Session): Promise<boolean> {
+  const { images, blobs, bytes } = plan.totals;
+  session.emit({ type: "planned", images, blobs, bytes });
+  const problems = await verifyContent(plan, bundle, { emit: session.emit, signal: session.signal });
+  if (problems.length > 0) return false;
+  for (const { source, root } of plan.images)
+    session.emit({ type: "image-finished", image: source, digest: root.digest, unchanged: true });
+  return true;
+}
+
+function unchanged(image: PlannedImage): ImageOutcome {
+  return { image: { ...image, unchanged: true } };
+}
+
 function unfinished(
   outcomes: readonly ImageOutcome[],
   failures: readonly PlanFailure[],
   session: Session,
-  options: PullOptions,
+  { path, replaces }: { readonly path: string; readonly replaces: boolean },
 ): AppError {
   session.finish();
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
   const errors = errorsOf(outcomes, failures);
-  const hint = `there is no ${options.path} yet; run the same command again to go on, or add --keep-going to leave out what fails`;
+  const state = replaces ? `${path} is still the earlier one` : `there is no ${path} yet`;
+  const hint = `${state}; run the same command again to go on, or add --keep-going to leave out what fails`;
   return new RunFailure(images, errors, { hint, nothingDone: true });
 }

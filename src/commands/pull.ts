@@ -8,6 +8,7 @@ import {
   failFastFlag,
   namingFlags,
   registryFlags,
+  reuseFlags,
   selectionFlags,
   transferFlags,
 } from "../cli/flags.ts";
@@ -35,6 +36,7 @@ export default class Pull extends MirrorCommand {
       summary: "write the bundle without the images that fail",
       env: "MIRROR_KEEP_GOING",
     }),
+    ...reuseFlags,
     ...selectionFlags,
     ...namingFlags,
     ...contentFlags,
@@ -59,6 +61,8 @@ export default class Pull extends MirrorCommand {
       path,
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
+      fresh: flags.fresh,
+      reuse: flags.reuse ?? [],
       content: contentRules(flags),
     });
   }

@@ -60,12 +60,17 @@ export interface PushOptions extends CallOptions {
   readonly force?: boolean;
   /** Called once it is clear that bytes have to be sent. */
   readonly onStart?: () => void;
+  /** Called before the rest is fetched, if so many bytes of it were there already from an earlier run. */
+  readonly onKept?: (bytes: number) => void;
   /** Called with the absolute offset (bytes) that has been taken so far; may go back after a retry. */
   readonly onProgress?: (offset: number) => void;
 }
 
-/** What became of a push: the content was sent, or it was there already and nothing was. */
-export type Pushed = "stored" | "present";
+/**
+ * What became of a push: the content was sent; or it was there already and nothing was; or it was brought to its
+ * place from what an earlier run has left, and nothing was fetched (`onStart` was called then).
+ */
+export type Pushed = "stored" | "present" | "kept";
 
 /** One repository (or a whole bundle) to write to. Every method may be called again after a failure. */
 export interface Target {

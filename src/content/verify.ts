@@ -50,6 +50,11 @@ export class Proof {
     return copy;
   }
 
+  /** The hexadecimal hash of what has been looked at so far; not for content that is at its end. */
+  hashSoFar(): string {
+    return this.#hash.copy().digest("hex");
+  }
+
   /** Throws INTEGRITY if so many more bytes are more than the content may have. */
   admit(bytes: number): void {
     const { size } = this.#descriptor;

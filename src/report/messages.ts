@@ -6,7 +6,7 @@ import { escapeControl, formatDuration, formatError, withHint } from "./format.t
 import { unreachable } from "./unreachable.ts";
 
 export interface Message {
-  readonly level: "done" | "unchanged" | "retry" | "warning" | "failed" | "debug";
+  readonly level: "done" | "unchanged" | "retry" | "warning" | "note" | "failed" | "debug";
   /** The first word or words: what a view may colour. */
   readonly label: string;
   /** The rest; may hold several lines. Safe for a terminal. */
@@ -61,6 +61,8 @@ export class Messages {
         const text = withHint(event.message, event.hint);
         return this.#isNew(text) ? { level: "warning", label: "warning:", text } : undefined;
       }
+      case "note":
+        return { level: "note", label: "note:", text: escapeControl(event.message) };
       case "debug":
         return { level: "debug", label: "debug:", text: escapeControl(event.message) };
       // A blob's failure comes again as that of every image it belongs to.

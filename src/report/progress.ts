@@ -83,9 +83,7 @@ export class Progress {
         this.#imagesAsked = event.images;
         return;
       case "planned":
-        this.#phase = "moving";
-        this.#imagesPlanned += event.images;
-        this.#bytesTotal += event.bytes;
+        this.#plan(event.images, event.bytes);
         return;
       case "image-finished":
         this.#imagesDone += 1;
@@ -108,6 +106,10 @@ export class Progress {
         this.#fail(event.key);
         return;
       case "blob-skipped":
+        if (event.key !== undefined) {
+          this.#advance(event.key, event.size);
+          this.#end(event.key);
+        }
         this.#bytesSettled += event.size;
         return;
       case "verified":
@@ -117,6 +119,7 @@ export class Progress {
         return;
       case "retrying":
       case "warning":
+      case "note":
       case "rate-limit":
       case "debug":
         return;
@@ -144,6 +147,18 @@ export class Progress {
       secondsLeft: secondsFor(this.#bytesTotal - done - this.#bytesFailed, rate),
       active: [...this.#active.values()],
     };
+  }
+
+  /** Another plan takes the place of one before, of which nothing is under way any more. */
+  #plan(images: number, bytes: number): void {
+    this.#phase = "moving";
+    this.#imagesPlanned = images;
+    this.#bytesTotal = bytes;
+    this.#bytesSettled = 0;
+    this.#bytesVerified = 0;
+    this.#peak = 0;
+    this.#active.clear();
+    this.#bytesActive = 0;
   }
 
   #start(key: string, name: string, size: number): void {

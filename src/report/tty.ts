@@ -30,6 +30,7 @@ const styles: Readonly<Record<Message["level"], Style>> = {
   unchanged: "dim",
   retry: "yellow",
   warning: "yellow",
+  note: "dim",
   failed: "red",
   debug: "dim",
 };

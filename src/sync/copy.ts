@@ -109,10 +109,14 @@ class Copier {
     };
     const [source, ...others] = [...new Set(images.map((image) => this.#ends.source(image)))];
     if (source === undefined) throw new AppError("INTERNAL", `nobody has ${descriptor.digest}`);
+    let reused = 0;
     const push = async (from: Source): Promise<Pushed> =>
       await target.push(this.#blob(descriptor, from), {
         signal: this.#signal,
         onStart,
+        onKept: (bytes) => {
+          reused = bytes;
+        },
         onProgress: (offset) => emit({ type: "blob-progress", key, offset }),
         force,
       });
@@ -132,8 +136,10 @@ class Copier {
         });
       }
       const outcome = await pushed;
-      if (outcome === "present") emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
-      else emit({ type: "blob-finished", key, size: descriptor.size });
+      const { size } = descriptor;
+      if (outcome === "present") emit({ type: "blob-skipped", size, reason: "exists" });
+      else if (outcome === "kept") emit({ type: "blob-skipped", size, reason: "reused", key });
+      else emit({ type: "blob-finished", key, size, reused });
     } catch (error) {
       emit({ type: "blob-failed", key, error: toAppError(error) });
       throw error;

@@ -9,7 +9,7 @@ import type { Digest } from "../oci/digest.ts";
 export type SkipReason =
   | "exists" // the target had it
   | "mounted" // taken over from another repository of the target
-  | "reused"; // taken over from an earlier, interrupted run
+  | "reused"; // taken over from an earlier run, or an earlier bundle
 
 export type TransferEvent =
   /** Resolving begins. `images` is the number of images asked for. */
@@ -30,9 +30,16 @@ export type TransferEvent =
   | { readonly type: "blob-started"; readonly key: string; readonly name: string; readonly size: number }
   /** Absolute offset in bytes; may go back after a retry. */
   | { readonly type: "blob-progress"; readonly key: string; readonly offset: number }
-  | { readonly type: "blob-finished"; readonly key: string; readonly size: number }
+  /** `reused`: so many bytes of it were there from an earlier run; none if left out. */
+  | { readonly type: "blob-finished"; readonly key: string; readonly size: number; readonly reused?: number }
   | { readonly type: "blob-failed"; readonly key: string; readonly error: AppError }
-  | { readonly type: "blob-skipped"; readonly size: number; readonly reason: SkipReason }
+  /** `key`: that of a transfer which had begun. */
+  | {
+      readonly type: "blob-skipped";
+      readonly size: number;
+      readonly reason: SkipReason;
+      readonly key?: string;
+    }
   /** Content is being read again to prove it (verify, or what an earlier run left). `size` in bytes. */
   | { readonly type: "verified"; readonly size: number }
   | {
@@ -43,6 +50,8 @@ export type TransferEvent =
       readonly cause: AppError;
     }
   | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined }
+  /** What is good to know, and nothing to worry about. */
+  | { readonly type: "note"; readonly message: string }
   /** What a registry says of its limit on requests, as it stands now. */
   | ({ readonly type: "rate-limit" } & RegistryLimit)
   /** For those who look for a fault: what went over the wire. Emitted only where that is wanted. */

@@ -30,7 +30,9 @@ export class Tally {
       this.#images += 1;
       this.#failed += 1;
     } else if (event.type === "blob-finished") {
-      this.#moved = { blobs: this.#moved.blobs + 1, bytes: this.#moved.bytes + event.size };
+      const { size, reused = 0 } = event;
+      this.#moved = { blobs: this.#moved.blobs + 1, bytes: this.#moved.bytes + size - reused };
+      this.#skipped.reused.bytes += reused;
     } else if (event.type === "rate-limit") {
       const { type: _type, ...limit } = event;
       this.#limits.set(limit.registry, limit);

@@ -27,7 +27,7 @@ test.each([
   async (_, sizes) => {
     const written = Buffer.alloc(sizes.reduce((sum, size) => sum + size, 0));
     const expected = Buffer.concat(sizes.map((size, index) => Buffer.alloc(size, index + 1)));
-    const output = new PositionalOutput(slowFile(written), 0, "slow");
+    const output = new PositionalOutput(slowFile(written), { position: 0, name: "slow" });
     // As wire.ts lends its chunks: two buffers in turn.
     const buffers = [Buffer.alloc(200_000), Buffer.alloc(200_000)] as const;
     for (const [index, size] of sizes.entries()) {

@@ -56,10 +56,10 @@ test.each([
   {
     await using running = await startMirror(args);
     await asked;
-    // Small blobs are noted together, a moment after they are whole.
+    // Small blobs are noted together, a moment after they are whole; the manifest is the first.
     await expect
-      .poll(async () => (await readFile(`${to}.part.journal`, "utf8")).match(/"done"/g)?.length)
-      .toBe(3);
+      .poll(async () => (await readFile(`${to}.part.journal`, "utf8")).match(/"whole"/g)?.length)
+      .toBe(4);
     running.kill(signal);
     const result = await running.result;
     expect(result.code).toBe(code);

@@ -126,7 +126,11 @@ class Clients implements AsyncDisposable {
 export async function pull(
   images: readonly WantedImage[],
   path: string,
-  options: RunOptions & { readonly keepGoing?: boolean } = {},
+  options: RunOptions & {
+    readonly keepGoing?: boolean;
+    readonly fresh?: boolean;
+    readonly reuse?: readonly BundleReader[];
+  } = {},
 ): Promise<Run & { readonly committed: boolean }> {
   await using clients = new Clients(options.concurrency);
   const { events, emit, signal } = watch(options);
@@ -137,9 +141,12 @@ export async function pull(
   const writer = await BundleWriter.open(path, await layOutPlan(plan, manifests), {
     clock: eagerClock,
     signal,
-    onReused: (size) => emit({ type: "blob-skipped", size, reason: "reused" }),
+    fresh: options.fresh,
+    reuse: options.reuse,
+    onNote: (message) => emit({ type: "note", message }),
   });
   try {
+    await writer.keep(manifests);
     const ends = {
       source: (image: { readonly source: string }) => source(image.source),
       target: () => writer,

@@ -1,0 +1,35 @@
+/** The manifests of a bundle, which are in memory before anything is fetched, in few writes. */
+import type { FileHandle } from "node:fs/promises";
+import type { ManifestStore } from "../content/manifest-store.ts";
+import { writeAll } from "./disk.ts";
+import type { BlobEntry, Layout } from "./layout.ts";
+import { paddingOf } from "./tar-header.ts";
+
+/** They lie one behind the other, and go so many bytes at a time. */
+const batchBytes = 1024 * 1024;
+
+/** Writes all manifests of the layout that the store has, and gives their entries. `name` is for messages. Throws DISK. */
+export async function writeManifests(
+  file: FileHandle,
+  layout: Layout,
+  manifests: ManifestStore,
+  name: string,
+): Promise<readonly BlobEntry[]> {
+  const written = [...layout.blobs.values()].filter(({ digest }) => manifests.has(digest));
+  let buffers: Uint8Array[] = [];
+  let [begin, end] = [0, 0];
+  const flush = async (): Promise<void> => {
+    if (buffers.length > 0) await writeAll(file, [Buffer.concat(buffers)], begin, name);
+    buffers = [];
+  };
+  for (const { digest, header, headerOffset, contentOffset, size } of written) {
+    if (headerOffset !== end || end - begin > batchBytes) {
+      await flush();
+      begin = headerOffset;
+    }
+    buffers.push(header, manifests.get(digest), Buffer.alloc(paddingOf(size)));
+    end = contentOffset + size + paddingOf(size);
+  }
+  await flush();
+  return written;
+}

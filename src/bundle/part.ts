@@ -1,0 +1,126 @@
+/**
+ * Opens the `.part` of a bundle: takes up what an earlier run left there, in whatever layout, and lays the file out
+ * for this one. All of it can be interrupted at any moment, and is done again by the next run.
+ */
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { basename } from "node:path";
+import { reached } from "../content/points.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Claim, Mark, MoveLog } from "./claims.ts";
+import { diskError, writeAll } from "./disk.ts";
+import { Journal } from "./journal.ts";
+import { type Journalled, readJournal } from "./journal-lines.ts";
+import type { Layout } from "./layout.ts";
+import { BundleLock } from "./lock.ts";
+import { finishMove } from "./move.ts";
+import { checkSpace, journalPath, partPath, removePart, spillPath } from "./part-place.ts";
+import { relocate } from "./relocate.ts";
+import { endBytes, paddingOf } from "./tar-header.ts";
+
+/** An open part, laid out. */
+export interface Part {
+  readonly file: FileHandle;
+  readonly journal: Journal;
+  /** What is said to lie at its place in the layout. */
+  readonly claims: Map<Digest, Claim>;
+  readonly marks: Map<Digest, readonly Mark[]>;
+  /** Nothing was written before this run: what was not written is zero. */
+  readonly isNew: boolean;
+}
+
+export interface PartOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Told if an earlier run has left something that is of use: how many bytes, of how many. */
+  readonly onTakenUp?: ((bytes: number, ofBytes: number) => void) | undefined;
+  /** Says what else becomes of the work of earlier runs. */
+  readonly onNote?: ((message: string) => void) | undefined;
+}
+
+/**
+ * Opens `PATH.part`, whose lock is held. Throws DISK (with needed and free bytes where space is short), or the
+ * signal's reason.
+ */
+export async function openPart(path: string, layout: Layout, options: PartOptions): Promise<Part> {
+  const name = partPath(path);
+  const journalled = await readJournal(journalPath(path));
+  const found = await stat(name).catch(() => undefined);
+  const loss = lossOf(journalled, found?.size);
+  const isNew = loss !== undefined || journalled.claims.size === 0 || found === undefined;
+  if (loss !== undefined) options.onNote?.(`${basename(path)}: the pull starts afresh, since ${loss}`);
+  let file: FileHandle | undefined;
+  let journal: Journal | undefined;
+  try {
+    await checkSpace(path, layout.totalBytes);
+    // The journal is there first: a part without one is nobody's.
+    journal = isNew ? await Journal.start(journalPath(path)) : await Journal.resume(journalPath(path));
+    reached("journal:started");
+    file = await open(name, isNew ? "w+" : "r+", 0o644);
+    reached("part:created");
+    const claims = isNew
+      ? new Map<Digest, Claim>()
+      : await takeUp({ file, journal, path }, layout, journalled, options);
+    const bytes = [...claims.values()].reduce((sum, { got }) => sum + got, 0);
+    if (bytes > 0) options.onTakenUp?.(bytes, layout.totalBytes);
+    await file.truncate(layout.totalBytes);
+    await writeMetadata(file, layout, name, isNew);
+    return { file, journal, claims, marks: new Map(isNew ? [] : journalled.marks), isNew };
+  } catch (error) {
+    await file?.close();
+    await journal?.close().catch(() => undefined);
+    // Nothing of value is lost: a new file holds nothing yet.
+    if (isNew && journal !== undefined) await removePart(path);
+    throw diskError(`write ${name}`, error);
+  }
+}
+
+/** Removes what an earlier run has left of a bundle that is whole by now. Throws CONFLICT while another process writes it. */
+export async function discardPart(path: string): Promise<void> {
+  const lock = await BundleLock.take(path);
+  await removePart(path).finally(async () => await lock.release());
+}
+
+/** The files at the front and the end of a bundle. In a file that is not new, what is to be zero is written, too. */
+export async function writeMetadata(
+  file: FileHandle,
+  layout: Layout,
+  name: string,
+  isNew: boolean,
+): Promise<void> {
+  for (const entry of layout.metadata) {
+    const padding = isNew ? [] : [Buffer.alloc(paddingOf(entry.size))];
+    await writeAll(file, [entry.header, entry.bytes, ...padding], entry.headerOffset, name);
+  }
+  if (!isNew) await writeAll(file, [Buffer.alloc(endBytes)], layout.totalBytes - endBytes, name);
+}
+
+/** Brings what is there to its places. */
+async function takeUp(
+  { file, journal, path }: { file: FileHandle; journal: Journal; path: string },
+  layout: Layout,
+  { claims, step }: Journalled,
+  options: PartOptions,
+): Promise<Map<Digest, Claim>> {
+  const moving = { log: journal, spillPath: spillPath(path), name: partPath(path), signal: options.signal };
+  const known = new Map(claims);
+  if (step !== undefined) {
+    const log: MoveLog = {
+      step: async (next) => await journal.step(next),
+      moved: async (claim) => {
+        known.delete(claim.digest);
+        known.set(claim.digest, claim);
+        await journal.moved(claim);
+      },
+    };
+    await finishMove(file, step, { ...moving, log });
+  }
+  return new Map(await relocate(file, known, layout, moving));
+}
+
+/** Why nothing of an earlier run can be used; undefined if it can, or if there was none. */
+function lossOf(journalled: Journalled, partBytes: number | undefined): string | undefined {
+  if (journalled.state === "absent" && partBytes === undefined) return undefined;
+  if (journalled.state === "absent") return "the journal of its unfinished part is gone";
+  if (journalled.state === "foreign")
+    return "the journal of its unfinished part is damaged, or that of another version";
+  return undefined;
+}

@@ -1,0 +1,77 @@
+/** What earlier pulls have left that a new one need not fetch: an unfinished part, and bundles. */
+import { realpath } from "node:fs/promises";
+import { manifestsOf, PartManifests } from "../bundle/kept-manifests.ts";
+import { BundleReader } from "../bundle/reader.ts";
+import type { ManifestCache } from "../content/known-manifests.ts";
+import { isAppError, toAppError } from "../errors.ts";
+import type { Emit } from "../sync/events.ts";
+
+export interface ReuseOptions {
+  /** The bundle to write. */
+  readonly path: string;
+  /** Bundles that the user names. */
+  readonly reuse: readonly string[];
+  /** Nothing but what the user names is taken over. */
+  readonly fresh: boolean;
+  readonly emit: Emit;
+}
+
+/** What is there. Dispose of it with `await using`. */
+export class Reuse implements AsyncDisposable {
+  readonly #part: PartManifests | undefined;
+  /** The bundle that has the name already. */
+  readonly existing: BundleReader | undefined;
+  /** Bundles to take content from, the one that has the name already among them. */
+  readonly bundles: readonly BundleReader[];
+
+  private constructor(
+    part: PartManifests | undefined,
+    existing: BundleReader | undefined,
+    named: readonly BundleReader[],
+  ) {
+    this.#part = part;
+    this.existing = existing;
+    this.bundles = [...(existing === undefined ? [] : [existing]), ...named];
+  }
+
+  /** Opens all of it. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for a bundle that the user names. */
+  static async open({ path, reuse, fresh, emit }: ReuseOptions): Promise<Reuse> {
+    const opened: BundleReader[] = [];
+    try {
+      const place = await realpath(path).catch(() => path);
+      for (const name of new Set(reuse)) {
+        // It is looked into anyway.
+        if (!fresh && (await realpath(name).catch(() => name)) === place) continue;
+        opened.push(await BundleReader.open(name));
+      }
+      const existing = fresh ? undefined : await openExisting(path, emit);
+      const part = fresh ? undefined : await PartManifests.open(path);
+      return new Reuse(part, existing, opened);
+    } catch (error) {
+      for (const bundle of opened) await bundle[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Where to look for manifests; empty if there is nothing. */
+  get manifests(): readonly ManifestCache[] {
+    return [...(this.#part === undefined ? [] : [this.#part]), ...this.bundles.map(manifestsOf)];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#part?.[Symbol.asyncDispose]();
+    for (const bundle of this.bundles) await bundle[Symbol.asyncDispose]();
+  }
+}
+
+/** The bundle that is to be replaced; undefined if there is none. What cannot be read is replaced all the same. */
+async function openExisting(path: string, emit: Emit): Promise<BundleReader | undefined> {
+  try {
+    return await BundleReader.open(path);
+  } catch (error) {
+    if (isAppError(error, "NOT_FOUND")) return undefined;
+    const { message } = toAppError(error);
+    emit({ type: "note", message: `nothing is taken over from the ${path} that is there: ${message}` });
+    return undefined;
+  }
+}
