@@ -67,7 +67,9 @@ export async function expectSameBytes(path: string, other: string, message: stri
 }
 
 /** The files that an unfinished pull leaves behind. */
-export const leftovers = ["bundle.tar.part", "bundle.tar.part.journal", "bundle.tar.part.lock"] as const;
+export const leftovers = ["part", "part.journal", "part.spill", "part.lock"].map(
+  (end) => `bundle.tar.${end}`,
+);
 
 /** Puts what an unfinished pull left in one folder into another. */
 export async function copyLeftovers(from: string, to: string): Promise<void> {

@@ -7,7 +7,8 @@ import { type CountingRelay, connectionsOf } from "./counting-relay.ts";
 import type { Moment } from "./line.ts";
 import { connectionTable, freezeProcess, unreadBytes } from "./kernel.ts";
 
-const hook = pathToFileURL(fileURLToPath(new URL("../hook.mjs", import.meta.url))).href;
+/** The URL of the file that listens to named points. */
+export const hook = pathToFileURL(fileURLToPath(new URL("../hook.mjs", import.meta.url))).href;
 
 /** A command to run again and again. */
 export interface Attempt {
