@@ -5,6 +5,7 @@ import { Proof } from "../content/verify.ts";
 import { isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Claim, Mark } from "./claims.ts";
+import { writeAll } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
 import type { BlobEntry } from "./layout.ts";
 import { PositionalOutput } from "./positional-output.ts";
@@ -67,6 +68,13 @@ export interface FillPlace {
   readonly entry: BlobEntry;
   /** Zeros are written behind the blob, too: something else may have lain there. */
   readonly pads: boolean;
+}
+
+/** Writes the header of content that is at its place, and the zeros behind it. Throws DISK. */
+export async function frame({ file, name, entry, pads }: FillPlace): Promise<void> {
+  await writeAll(file, [entry.header], entry.headerOffset, name);
+  const padding = Buffer.alloc(paddingOf(entry.size));
+  if (pads && padding.byteLength > 0) await writeAll(file, [padding], entry.contentOffset + entry.size, name);
 }
 
 export interface FillOptions extends ProveOptions {

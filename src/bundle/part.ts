@@ -13,6 +13,7 @@ import { type Journalled, readJournal } from "./journal-lines.ts";
 import type { Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
 import { finishMove } from "./move.ts";
+import { frame } from "./part-blob.ts";
 import { checkSpace, journalPath, partPath, removePart, spillPath } from "./part-place.ts";
 import { relocate } from "./relocate.ts";
 import { endBytes, paddingOf } from "./tar-header.ts";
@@ -73,6 +74,23 @@ export async function openPart(path: string, layout: Layout, options: PartOption
   }
 }
 
+/**
+ * Moves what is whole to the places of a layout that has nothing else, and makes the file that bundle. Throws DISK, or
+ * the signal's reason; the next run goes on from there.
+ */
+export async function changeLayout(
+  { file, journal }: Pick<Part, "file" | "journal">,
+  whole: ReadonlyMap<Digest, Claim>,
+  layout: Layout,
+  { path, signal }: { readonly path: string; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  const name = partPath(path);
+  await relocate(file, whole, layout, { log: journal, spillPath: spillPath(path), name, signal });
+  for (const entry of layout.blobs.values()) await frame({ file, name, entry, pads: true });
+  await writeMetadata(file, layout, name, false);
+  await file.truncate(layout.totalBytes);
+}
+
 /** Removes what an earlier run has left of a bundle that is whole by now. Throws CONFLICT while another process writes it. */
 export async function discardPart(path: string): Promise<void> {
   const lock = await BundleLock.take(path);
@@ -80,12 +98,7 @@ export async function discardPart(path: string): Promise<void> {
 }
 
 /** The files at the front and the end of a bundle. In a file that is not new, what is to be zero is written, too. */
-export async function writeMetadata(
-  file: FileHandle,
-  layout: Layout,
-  name: string,
-  isNew: boolean,
-): Promise<void> {
+async function writeMetadata(file: FileHandle, layout: Layout, name: string, isNew: boolean): Promise<void> {
   for (const entry of layout.metadata) {
     const padding = isNew ? [] : [Buffer.alloc(paddingOf(entry.size))];
     await writeAll(file, [entry.header, entry.bytes, ...padding], entry.headerOffset, name);

@@ -3,7 +3,7 @@
  * from its stream, in parallel. The file grows as `NAME.part` beside its journal and gets its name when every
  * digest has proved right and the bytes are on the disk.
  */
-import { type FileHandle, rename } from "node:fs/promises";
+import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import pLimit from "p-limit";
 import type { BlobSource, ByteStream, OpenOptions, Pushed, PushOptions, Target } from "../content/content.ts";
@@ -15,16 +15,14 @@ import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import type { Claim } from "./claims.ts";
-import { diskError, writeAll } from "./disk.ts";
+import { diskError } from "./disk.ts";
 import { EarlySync } from "./early-sync.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
+import { changeLayout, openPart, type Part, type PartOptions } from "./part.ts";
+import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
 import { writeManifests } from "./part-manifests.ts";
-import { openPart, type Part, type PartOptions, writeMetadata } from "./part.ts";
-import { fill, proveClaim } from "./part-blob.ts";
-import { checkBundlePath, partPath, removePart, spillPath, syncFolder } from "./part-place.ts";
-import { relocate } from "./relocate.ts";
-import { paddingOf } from "./tar-header.ts";
+import { checkBundlePath, partPath, removePart, syncFolder } from "./part-place.ts";
 
 /** Content of an earlier bundle, which need not be fetched. */
 export interface Reusable {
@@ -49,11 +47,8 @@ export class BundleWriter implements Target {
   readonly #path: string;
   #layout: Layout;
   #committed = false;
-  readonly #file: FileHandle;
   readonly #early: EarlySync;
   readonly #part: Part;
-  /** Something else may have lain where content goes: what has to be zero is written. */
-  #pads: boolean;
   readonly #lock: BundleLock;
   readonly #options: WriterOptions;
   readonly #done = new Set<Digest>();
@@ -71,8 +66,6 @@ export class BundleWriter implements Target {
     this.#path = path;
     this.#layout = layout;
     this.#part = part;
-    this.#file = part.file;
-    this.#pads = !part.isNew;
     this.#early = new EarlySync({
       datasync: async () => {
         await part.file.datasync();
@@ -144,7 +137,12 @@ export class BundleWriter implements Target {
    * Throws DISK.
    */
   async keep(manifests: ManifestStore): Promise<void> {
-    for (const entry of await writeManifests(this.#file, this.#layout, manifests, partPath(this.#path))) {
+    for (const entry of await writeManifests(
+      this.#part.file,
+      this.#layout,
+      manifests,
+      partPath(this.#path),
+    )) {
       this.#done.add(entry.digest);
       this.#kept += 1;
       this.#part.journal.whole(entry.digest, entry.contentOffset, entry.size);
@@ -156,23 +154,14 @@ export class BundleWriter implements Target {
    * to be done. Throws DISK, or the signal's reason; the next run goes on from there.
    */
   async shrink(layout: Layout): Promise<void> {
-    const name = partPath(this.#path);
     const claims = new Map<Digest, Claim>();
     for (const digest of this.#done) {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
-    await relocate(this.#file, claims, layout, {
-      log: this.#part.journal,
-      spillPath: spillPath(this.#path),
-      name,
-      signal: this.#options.signal,
-    });
+    const place = { path: this.#path, signal: this.#options.signal };
+    await changeLayout(this.#part, claims, layout, place);
     this.#layout = layout;
-    this.#pads = true;
-    for (const entry of layout.blobs.values()) await this.#frame(entry);
-    await writeMetadata(this.#file, layout, name, false);
-    await this.#file.truncate(layout.totalBytes);
   }
 
   /** Gives the finished bundle its name, and its size in bytes. Throws INTERNAL if anything is missing, DISK if it cannot be kept. */
@@ -184,12 +173,12 @@ export class BundleWriter implements Target {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
       this.#early.check();
-      await this.#file.sync();
+      await this.#part.file.sync();
       reached("commit:synced");
       await rename(partPath(this.#path), this.#path);
       this.#committed = true;
       reached("commit:renamed");
-      await this.#file.close();
+      await this.#part.file.close();
       await this.#part.journal.remove();
       reached("commit:journal-removed");
       await syncFolder(dirname(this.#path));
@@ -207,7 +196,7 @@ export class BundleWriter implements Target {
       // The disk may be full: what was not noted is fetched again.
       await this.#part.journal.close().catch(() => undefined);
       // A sync in the background may take long, and nobody who pressed Ctrl-C waits for it: the file closes behind it.
-      const closed = this.#early.settled().then(async () => await this.#file.close());
+      const closed = this.#early.settled().then(async () => await this.#part.file.close());
       if (this.#options.signal?.aborted === true) closed.catch(() => undefined);
       else await closed;
       if (this.#done.size === this.#kept && this.#part.claims.size === 0) await removePart(this.#path);
@@ -228,7 +217,7 @@ export class BundleWriter implements Target {
     if (claim === undefined) return new Proof(descriptor);
     const marks = this.#part.marks.get(entry.digest) ?? [];
     return await this.#proofs(
-      async () => await proveClaim(this.#file, claim, { descriptor, marks }, options),
+      async () => await proveClaim(this.#part.file, claim, { descriptor, marks }, options),
     );
   }
 
@@ -243,7 +232,7 @@ export class BundleWriter implements Target {
     options: PushOptions,
   ): Promise<Proof | undefined> {
     if (proof.offset === entry.size && entry.size > 0) {
-      await this.#frame(entry);
+      await frame(this.#fillPlace(entry));
       return undefined;
     }
     let left = proof;
@@ -267,11 +256,10 @@ export class BundleWriter implements Target {
   async #fill(entry: BlobEntry, proof: Proof, content: ByteStream, options: PushOptions): Promise<void> {
     const { journal, claims, marks } = this.#part;
     const { digest, contentOffset: at } = entry;
-    if (proof.offset > 0) await this.#frame(entry);
+    if (proof.offset > 0) await frame(this.#fillPlace(entry));
     reached("blob:begun");
-    const place = { file: this.#file, name: partPath(this.#path), entry, pads: this.#pads };
     try {
-      await fill(place, proof, content, {
+      await fill(this.#fillPlace(entry), proof, content, {
         signal: options.signal,
         onProgress: options.onProgress,
         onWrite: (bytes) => this.#early.wrote(bytes),
@@ -291,12 +279,7 @@ export class BundleWriter implements Target {
     }
   }
 
-  /** The header of content that is at its place, and the zeros behind it. */
-  async #frame(entry: BlobEntry): Promise<void> {
-    const name = partPath(this.#path);
-    await writeAll(this.#file, [entry.header], entry.headerOffset, name);
-    const padding = Buffer.alloc(paddingOf(entry.size));
-    if (this.#pads && padding.byteLength > 0)
-      await writeAll(this.#file, [padding], entry.contentOffset + entry.size, name);
+  #fillPlace(entry: BlobEntry): FillPlace {
+    return { file: this.#part.file, name: partPath(this.#path), entry, pads: !this.#part.isNew };
   }
 }
