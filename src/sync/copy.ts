@@ -5,7 +5,7 @@
  */
 import { type BlobSource, canMount, type Pushed, type Source } from "../content/content.ts";
 import { insisting } from "../content/verify.ts";
-import { AppError, isAppError, toAppError } from "../errors.ts";
+import { AppError, isAppError, systemCode, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { CopyEnds, CopyOptions } from "./ends.ts";
@@ -20,8 +20,8 @@ export interface ImageOutcome {
 }
 
 /**
- * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws only
- * for an aborted signal.
+ * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws the
+ * reason of an aborted signal, and DISK when there is no room left, which is no fault of any image.
  */
 export async function copyPlan(
   plan: Plan,
@@ -31,6 +31,7 @@ export async function copyPlan(
   const copier = new Copier(ends, options);
   const outcomes = await copier.copy(plan.images);
   options.signal.throwIfAborted();
+  if (copier.full !== undefined) throw copier.full;
   return outcomes;
 }
 
@@ -44,6 +45,7 @@ class Copier {
   /** Ends what is under way at the first failure, where that is wanted. */
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
+  #full: AppError | undefined;
 
   constructor(ends: CopyEnds, options: CopyOptions) {
     this.#ends = ends;
@@ -52,6 +54,11 @@ class Copier {
     const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
       await this.#limited(need, async () => await this.#move(descriptor, need, true));
     this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again);
+  }
+
+  /** The disk that all images go to has no room left. */
+  get full(): AppError | undefined {
+    return this.#full;
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
@@ -169,6 +176,12 @@ class Copier {
       this.#failed.add(image);
       if (this.#signal.aborted) return { image, error: givenUp(image, thrown) };
       const error = toAppError(thrown);
+      if (isDiskFull(error)) {
+        // The others would meet the same, and each of them would say so.
+        this.#full = error;
+        this.#stop.abort(error);
+        return { image, error };
+      }
       emit({ type: "image-failed", image: image.source, error });
       if (this.#options.failFast === true) this.#stop.abort(error);
       return { image, error };
@@ -200,6 +213,10 @@ class Copier {
     );
     await nested();
   }
+}
+
+function isDiskFull(error: AppError): boolean {
+  return error.code === "DISK" && /^(?:ENOSPC|EDQUOT)$/.test(systemCode(error.cause) ?? "");
 }
 
 /** The error of an image that is not to blame for its end. */
