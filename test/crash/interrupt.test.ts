@@ -80,7 +80,9 @@ describe.skipIf(tools === undefined)("an interruption", () => {
       });
       // Signals of one kind that come at the same time count as one.
       for (; !ended; await setImmediate()) running.kill("SIGINT");
-      expect((await result).code).toBe(130);
+      // One that comes when all is said ends the process itself: shells make 130 of that.
+      const { code, signal } = await result;
+      expect([code, signal]).toEqual(signal === null ? [130, null] : [null, "SIGINT"]);
       expect(performance.now() - since).toBeLessThan(soon);
       target.relay.line.thaw();
     }

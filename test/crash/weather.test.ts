@@ -19,7 +19,8 @@ describe.skipIf(tools === undefined)("a pull", () => {
   let undisturbed: string;
 
   beforeAll(async () => {
-    place = await startPlace({ program: tools?.dockerRegistry ?? "", images });
+    // At full speed much of it lies in the kernel, and is lost with the connections.
+    place = await startPlace({ program: tools?.dockerRegistry ?? "", images, rate: 20_000_000 });
     const cwd = await place.work("undisturbed", images);
     await expectEnd(place.pull(cwd), "undisturbed");
     undisturbed = `${cwd}/bundle.tar`;
