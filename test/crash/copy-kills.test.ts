@@ -1,11 +1,16 @@
 /** A push and a sync that are killed at random moments, again and again: all is there in the end, and sent once. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { listOf } from "../interop/support/corpus.ts";
 import { interopTools } from "../interop/support/tools.ts";
 import { bytesOf, makeContent } from "./support/content.ts";
 import { expectEnd, type Place, startPlace } from "./support/place.ts";
 import { momentsOf, randomOf } from "./support/random.ts";
-import { completeImages, copyWithKills, startTarget } from "./support/target.ts";
+import { completeImages, copyWithKills, startTarget, type TargetPlace } from "./support/target.ts";
 import type { Attempt } from "./support/victim.ts";
+
+/** Many runs of the program, on a machine that may be busy. Milliseconds. */
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 const tools = await interopTools();
 const program = tools?.dockerRegistry ?? "";
@@ -24,6 +29,12 @@ describe.skipIf(tools === undefined)("killed at random", () => {
   });
   afterAll(async () => await source[Symbol.asyncDispose]());
 
+  const expectAllThere = async (target: TargetPlace, attempt: Attempt): Promise<void> => {
+    expect(await completeImages(target, images)).toEqual(images);
+    const verify = ["verify", bundle, "--registry", target.registry.host];
+    await expectEnd({ ...attempt, args: verify }, "verify");
+  };
+
   test.each([
     ["push", 1],
     ["sync", 2],
@@ -41,9 +52,30 @@ describe.skipIf(tools === undefined)("killed at random", () => {
       const copied = await copyWithKills(attempt, target, { images, moments });
       expect(copied, `seed ${seed}`).toMatchObject({ kills: moments.length, again: 0 });
       expect(copied.complete, `seed ${seed}: no image was complete at any kill`).toBeGreaterThan(0);
-      expect(await completeImages(target, images)).toEqual(images);
-      const verify = ["verify", bundle, "--registry", target.registry.host];
-      await expectEnd({ args: verify, cwd, relay: target.relay }, `seed ${seed}`);
+      await expectAllThere(target, attempt);
     },
   );
+
+  /** A sync whose uploads go in chunks of a mebibyte. */
+  const chunkedSync = async (name: string, target: TargetPlace): Promise<Attempt> => {
+    const cwd = await source.work(name, images);
+    const list = `registries:\n  "${target.relay.host}": {chunkSize: 1MiB}\n${listOf(source.relay.host, images)}`;
+    await writeFile(`${cwd}/manifests.yaml`, list);
+    return {
+      args: ["sync", "--registry", target.relay.host, "--concurrency", "2"],
+      cwd,
+      relay: target.relay,
+    };
+  };
+
+  test("a sync that is killed at the named points of its uploads is complete in the end", async () => {
+    await using target = await startTarget(program, rate);
+    const attempt = await chunkedSync("points", target);
+    const numbers = ["noted#1", "taken#1", "stored#1", "taken#1", "noted#3", "taken#2", "stored#3"];
+    const moments = numbers.map((each) => ({ point: `upload:${each}` }));
+    const copied = await copyWithKills(attempt, target, { images, moments });
+    expect(copied).toMatchObject({ again: 0 });
+    expect(copied.kills).toBeGreaterThanOrEqual(5);
+    await expectAllThere(target, attempt);
+  });
 });

@@ -1,6 +1,6 @@
 /** Ctrl-C and SIGTERM in every phase of a run: exit code 130, the command to go on, and a run that goes on. */
 import { setImmediate } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { upload } from "../interop/support/corpus.ts";
 import { interopTools } from "../interop/support/tools.ts";
 import { bytesOf, makeContent, makeMoved } from "./support/content.ts";
@@ -8,6 +8,9 @@ import { type Interruption, interrupt } from "./support/interruption.ts";
 import { copyLeftovers, expectEnd, expectSameBytes, type Place, startPlace } from "./support/place.ts";
 import { completeImages, startTarget } from "./support/target.ts";
 import { runUntil, startAttempt } from "./support/victim.ts";
+
+/** On a machine that may be busy. Milliseconds. */
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const tools = await interopTools();
 const program = tools?.dockerRegistry ?? "";

@@ -1,11 +1,14 @@
 /** A pull that is killed at random moments, again and again: the same bundle in the end, and hardly a byte twice. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { interopTools } from "../interop/support/tools.ts";
 import { bytesOf, makeContent } from "./support/content.ts";
 import { expectEnd, expectSameBytes, type Place, startPlace } from "./support/place.ts";
 import { momentsOf, randomOf } from "./support/random.ts";
 import { expectThrift } from "./support/thrift.ts";
 import { type Kill, runUntil } from "./support/victim.ts";
+
+/** Many runs of the program, on a machine that may be busy. Milliseconds. */
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 const tools = await interopTools();
 const images = await makeContent(60_000_000);

@@ -1,5 +1,5 @@
 /** A pull that is killed at the named points of its journal: the same bundle in the end. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { interopTools } from "../interop/support/tools.ts";
 import { makeContent } from "./support/content.ts";
 import { type Place, startPlace } from "./support/place.ts";
@@ -10,6 +10,9 @@ import {
   type Scenario,
   shrinkScenario,
 } from "./support/points.ts";
+
+/** Many runs of the program, on a machine that may be busy. Milliseconds. */
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 const tools = await interopTools();
 const size = 8_000_000;

@@ -1,7 +1,7 @@
 /** What else happens to a pull on a real machine: a disk that is too small or fills up, and a laptop that sleeps. */
 import { rm } from "node:fs/promises";
 import { readdir } from "node:fs/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { interopTools } from "../interop/support/tools.ts";
 import { bytesOf, makeContent } from "./support/content.ts";
 import { freezeProcess } from "./support/kernel.ts";
@@ -9,6 +9,9 @@ import { expectEnd, expectSameBytes, type Place, startPlace } from "./support/pl
 import { expectThrift } from "./support/thrift.ts";
 import { fillUp, mayMount, mountTmpfs } from "./support/tmpfs.ts";
 import { runToEnd, startAttempt } from "./support/victim.ts";
+
+/** On a machine that may be busy. Milliseconds. */
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const tools = await interopTools();
 const images = await makeContent(12_000_000);

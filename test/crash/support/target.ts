@@ -7,7 +7,7 @@ import { type DockerRegistry, startDockerRegistry } from "../../interop/support/
 import { type CountingRelay, startCountingRelay } from "./counting-relay.ts";
 import { portOf } from "./place.ts";
 import type { Moment } from "./line.ts";
-import { type Attempt, runToEnd, runUntil } from "./victim.ts";
+import { type Attempt, runToEnd, runUntil, runUntilPoint } from "./victim.ts";
 
 const accept = `${mediaTypes.ociManifest}, ${mediaTypes.ociIndex}`;
 
@@ -51,6 +51,9 @@ export async function completeImages(
   return there;
 }
 
+/** A moment on the line to the target, or a named point. */
+export type KillMoment = Moment | { readonly point: string };
+
 /** How a copy that was killed again and again went. */
 export interface Copied {
   readonly kills: number;
@@ -61,13 +64,13 @@ export interface Copied {
 }
 
 /**
- * Kills a push or a sync at each of the moments (on the line to the target), then lets it end. After each
+ * Kills a push or a sync at each of the moments, then lets it end. After each
  * kill, what is tagged is complete, and no blob of it is sent again.
  */
 export async function copyWithKills(
   attempt: Attempt,
   target: TargetPlace,
-  { images, moments }: { readonly images: readonly CorpusImage[]; readonly moments: readonly Moment[] },
+  { images, moments }: { readonly images: readonly CorpusImage[]; readonly moments: readonly KillMoment[] },
 ): Promise<Copied> {
   const { relay } = target;
   let [kills, complete, again] = [0, 0, 0];
@@ -76,11 +79,13 @@ export async function copyWithKills(
     for (const [digest, before] of sent) again += relay.sentOf(digest) - before;
   };
   for (const moment of moments) {
-    const { kill, result } = await runUntil(attempt, moment);
+    const { kill, result } =
+      "point" in moment ? await runUntilPoint(attempt, moment.point) : await runUntil(attempt, moment);
     countAgain();
     if (kill === undefined) {
+      // It was done before the moment came.
       expect(result.code, result.stderr).toBe(0);
-      break;
+      continue;
     }
     kills += 1;
     const there = await completeImages(target, images);

@@ -124,6 +124,7 @@ async function judge(
       "fetched/bundle": (fetched / bundle).toFixed(4),
       "allowed/bundle": (allowed / bundle).toFixed(4),
       "lost a connection": inMegabytes(Math.max(0, fetched - bundle) / Math.max(1, connections)),
+      "with unread": (attempt.relay.given / bundle).toFixed(4),
       "unread a kill": inMegabytes(unread / Math.max(1, kills.length)),
       seconds: seconds.toFixed(1),
     },
