@@ -1,6 +1,7 @@
 /** Unfinished bundles to move things in, and a journal that can end the program at any of its moments. */
 import { statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
 import { expect } from "vitest";
 import type { Claim, MoveLog, MoveStep } from "../../src/bundle/claims.ts";
 import { type Layout, layOut } from "../../src/bundle/layout.ts";
@@ -89,14 +90,16 @@ export interface Part extends AsyncDisposable {
   relocate(layout: Layout, options?: Partial<MoveOptions>): Promise<ReadonlyMap<Digest, Claim>>;
 }
 
-/** A part of `size` bytes in which the first bytes of contents lie, and are claimed. */
+/** A part of `size` bytes in which the first bytes of contents lie, and are claimed. In a folder of its own unless `disk` is one. */
 export async function partOf(
   size: number,
   contents: readonly { readonly claim: Claim; readonly bytes: Buffer }[],
   pieceBytes: number,
+  disk?: string,
 ): Promise<Part> {
   const folder = await tempDir();
-  const real = await open(folder.join(name), "w+");
+  const path = join(disk ?? folder.path, name);
+  const real = await open(path, "w+");
   await real.truncate(size);
   const log = new TestLog();
   for (const { claim, bytes } of contents) {
@@ -105,7 +108,7 @@ export async function partOf(
   }
   const written: (readonly [number, number])[] = [];
   const file = crashing(real, log, written);
-  const spillPath = folder.join(`${name}.move`);
+  const spillPath = `${path}.move`;
   const all = { log, spillPath, name, pieceBytes };
   return {
     file,

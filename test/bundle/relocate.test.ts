@@ -1,8 +1,10 @@
+import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Claim } from "../../src/bundle/claims.ts";
 import type { Layout } from "../../src/bundle/layout.ts";
 import { digestOf } from "../../src/oci/digest.ts";
+import { tempDir } from "../support/temp.ts";
 import { expectMoved, scenarios, setUp } from "./relocate-scenarios.ts";
 import { blobsOf, bytesOf, layoutOf, partOf } from "./relocate-support.ts";
 
@@ -135,6 +137,32 @@ test("a signal stops between two pieces, and the next run goes on", async () => 
   // The piece that may not have been written is written again; it was counted already.
   expect(moved.reduce((a, b) => a + b, 0)).toBe(bytes.byteLength);
 });
+
+// Mounting needs root.
+test.runIf(process.getuid?.() === 0 && process.platform === "linux")(
+  "what is in another order is given up if the disk has no room for it, and the rest moves",
+  async () => {
+    const [small, large, other] = blobsOf([200_000, 300_000, 100_000]) as [Buffer, Buffer, Buffer];
+    const from = await layoutOf([small, large, other], 1000);
+    const to = await layoutOf([large, small, other], 3000);
+    const contents = [small, large, other].map((bytes) => {
+      const digest = digestOf(bytes);
+      return {
+        claim: { digest, at: from.blobs.get(digest)?.contentOffset ?? 0, got: bytes.byteLength },
+        bytes,
+      };
+    });
+    await using folder = await tempDir();
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", folder.path]);
+    try {
+      await using part = await partOf(from.totalBytes, contents, 64 * 1024, folder.path);
+      const kept = contents.filter(({ bytes }) => bytes !== small);
+      await expectMoved(part, kept, to, await part.relocate(to));
+    } finally {
+      execFileSync("umount", [folder.path]);
+    }
+  },
+);
 
 test("a blob of 300 MB goes 512 bytes to the right in flat memory", { timeout: 60_000 }, async () => {
   const block = Buffer.alloc(4 * 1024 * 1024);
