@@ -26,7 +26,7 @@ export async function tortureDrops({ program, work, say }: TortureOptions): Prom
   const cwd = `${work}/drops`;
   await mkdir(cwd);
   const images = corpus.tags.map((tag) => `  - ${relay.host}/${corpus.repository}:${tag}`);
-  await writeFile(`${cwd}/manifests.yaml`, ["images:", ...images, ""].join("\n"));
+  await writeFile(`${cwd}/manifests.yaml`, ["version: 1", "images:", ...images, ""].join("\n"));
   const began = performance.now();
   let peak = 0;
   await using running = await startAttempt({ args: ["pull", "--to", "bundle.tar"], cwd, relay });
