@@ -14,10 +14,13 @@ import { tortureCopies } from "./torture/copies.ts";
 import { tortureDrops } from "./torture/drops.ts";
 import { tortureInterruptions } from "./torture/interruptions.ts";
 import { formatRows, type Row, type TortureOptions } from "./torture/outcome.ts";
+import { torturePoints } from "./torture/points.ts";
 import { torturePulls } from "./torture/pulls.ts";
 
-const parts = ["pull", "push", "sync", "interrupt", "drop"] as const;
+const parts = ["pull", "points", "push", "sync", "interrupt", "drop"] as const;
 type Part = (typeof parts)[number];
+/** Those that bring their own content. */
+const alone: ReadonlySet<Part> = new Set(["points", "drop"]);
 
 const help = `npm run torture -- [options]
 
@@ -107,7 +110,8 @@ async function main(): Promise<void> {
   try {
     console.log(`seed ${options.seed}, in ${work}`);
     const rows = [
-      ...([...chosen].some((part) => part !== "drop") ? await tortureList(chosen, options) : []),
+      ...([...chosen].some((part) => !alone.has(part)) ? await tortureList(chosen, options) : []),
+      ...(chosen.has("points") ? await torturePoints(options) : []),
       ...(chosen.has("drop") ? [await tortureDrops(options)] : []),
     ];
     const groups = Map.groupBy(rows, ({ what }) => what.split(" ")[0] ?? "");
