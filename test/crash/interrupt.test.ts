@@ -1,5 +1,4 @@
 /** Ctrl-C and SIGTERM in every phase of a run: exit code 130, the command to go on, and a run that goes on. */
-import { setImmediate } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { upload } from "../interop/support/corpus.ts";
 import { interopTools } from "../interop/support/tools.ts";
@@ -7,7 +6,7 @@ import { bytesOf, makeContent, makeMoved } from "./support/content.ts";
 import { type Interruption, interrupt } from "./support/interruption.ts";
 import { copyLeftovers, expectEnd, expectSameBytes, type Place, startPlace } from "./support/place.ts";
 import { completeImages, startTarget } from "./support/target.ts";
-import { runUntil, startAttempt } from "./support/victim.ts";
+import { runUntil } from "./support/victim.ts";
 
 /** On a machine that may be busy. Milliseconds. */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -71,24 +70,12 @@ describe.skipIf(tools === undefined)("an interruption", () => {
     const push = { args, cwd, relay: target.relay };
     const moment = { bytes: size / 2 };
     expectInterrupted(await interrupt(push, { moment }, "SIGTERM"), args.join(" "));
-    {
-      await using running = await startAttempt(push);
-      await new Promise<void>((settle) =>
-        target.relay.line.at({ bytes: target.relay.line.total + 1 }, settle),
-      );
-      const since = performance.now();
-      let ended = false;
-      const result = running.result.finally(() => {
-        ended = true;
-      });
-      // Signals of one kind that come at the same time count as one.
-      for (; !ended; await setImmediate()) running.kill("SIGINT");
-      // One that comes when all is said ends the process itself: shells make 130 of that.
-      const { code, signal } = await result;
-      expect([code, signal]).toEqual(signal === null ? [130, null] : [null, "SIGINT"]);
-      expect(performance.now() - since).toBeLessThan(soon);
-      target.relay.line.thaw();
-    }
+    const again = { bytes: target.relay.line.total + 1 };
+    const { result, ms } = await interrupt(push, { moment: again }, "SIGINTs");
+    // One that comes when all is said ends the process itself: shells make 130 of that.
+    const { code, signal } = result;
+    expect([code, signal]).toEqual(signal === null ? [130, null] : [null, "SIGINT"]);
+    expect(ms).toBeLessThan(soon);
     await expectEnd(push, "push");
     expect(await completeImages(target, images)).toEqual(images);
   });

@@ -15,6 +15,8 @@ interface Case {
   readonly what: string;
   readonly prepare: (number: number) => Promise<Attempt>;
   readonly phase: () => Phase;
+  /** Again and again until it is over; once if left out. */
+  readonly insists?: boolean;
 }
 
 /** Interrupts a run in each phase, some times each. The tag of an image has moved afterwards. */
@@ -33,6 +35,14 @@ export async function tortureInterruptions(
     return attempt;
   };
   await using target = await startTarget(program);
+  const uploading = {
+    prepare: async (number: number): Promise<Attempt> => ({
+      args: ["push", bundle, "--registry", target.relay.host],
+      cwd: await place.work(`uploading-${number}`, images),
+      relay: target.relay,
+    }),
+    phase: (): Phase => ({ moment: { bytes: target.relay.line.total + size / 50 } }),
+  };
   const cases: readonly Case[] = [
     {
       what: "resolving",
@@ -49,15 +59,8 @@ export async function tortureInterruptions(
       prepare: (number) => resumed(`proving-${number}`),
       phase: () => ({ point: "blob:begun#1" }),
     },
-    {
-      what: "uploading",
-      prepare: async (number) => ({
-        args: ["push", bundle, "--registry", target.relay.host],
-        cwd: await place.work(`uploading-${number}`, images),
-        relay: target.relay,
-      }),
-      phase: () => ({ moment: { bytes: target.relay.line.total + size / 10 } }),
-    },
+    { what: "uploading", ...uploading },
+    { what: "uploading, again and again", ...uploading, insists: true },
     {
       what: "relocating",
       prepare: async (number) => {
@@ -73,15 +76,22 @@ export async function tortureInterruptions(
   return rows;
 }
 
-async function measureCase({ what, prepare, phase }: Case, say: TortureOptions["say"]): Promise<Row> {
+async function measureCase(
+  { what, prepare, phase, insists = false }: Case,
+  say: TortureOptions["say"],
+): Promise<Row> {
   const all: number[] = [];
   const problems: string[] = [];
   for (let number = 1; number <= times; number += 1) {
     const attempt = await prepare(number);
-    const { result, ms } = await interrupt(attempt, phase(), number % 2 === 0 ? "SIGTERM" : "SIGINT");
+    const once = number % 2 === 0 ? "SIGTERM" : "SIGINT";
+    const { result, ms } = await interrupt(attempt, phase(), insists ? "SIGINTs" : once);
     all.push(ms);
-    if (result.code !== 130) problems.push(`exit code ${result.code}: ${lastWords(result)}`);
-    if (!result.stderr.includes("hint: run it again to go on: mirror ")) problems.push("no command to go on");
+    // Shells make 130 of the signal.
+    if (result.code !== 130 && !(insists && result.signal === "SIGINT"))
+      problems.push(`exit code ${result.code}: ${lastWords(result)}`);
+    if (!insists && !result.stderr.includes("hint: run it again to go on: mirror "))
+      problems.push("no command to go on");
     if (!(ms <= bound)) problems.push(`${Math.round(ms)} ms`);
     await rm(attempt.cwd, { recursive: true });
   }
