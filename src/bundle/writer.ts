@@ -71,6 +71,7 @@ export class BundleWriter implements Target {
         await part.file.datasync();
         await part.journal.sync();
       },
+      close: async () => await part.file.close(),
     });
     this.#lock = lock;
     this.#options = options;
@@ -195,10 +196,7 @@ export class BundleWriter implements Target {
     try {
       // The disk may be full: what was not noted is fetched again.
       await this.#part.journal.close().catch(() => undefined);
-      // A sync in the background may take long, and nobody who pressed Ctrl-C waits for it: the file closes behind it.
-      const closed = this.#early.settled().then(async () => await this.#part.file.close());
-      if (this.#options.signal?.aborted === true) closed.catch(() => undefined);
-      else await closed;
+      await this.#early.leave();
       if (this.#done.size === this.#kept && this.#part.claims.size === 0) await removePart(this.#path);
     } finally {
       await this.#lock.release();

@@ -4,6 +4,7 @@ import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { BundleWriter } from "../bundle/writer.ts";
 import { KnownManifests } from "../content/known-manifests.ts";
+import { checkWritable } from "../bundle/writable.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
@@ -20,7 +21,9 @@ import { Reuse } from "./reuse.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
-const notPulledHint = "nothing was pulled; correct the list, or pull the others with --keep-going";
+/** `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
+const notPulledHint = (keepGoing: boolean): string =>
+  `nothing was pulled; correct the list, or pull the others ${keepGoing ? "without --fail-fast" : "with --keep-going"}`;
 
 export interface PullOptions {
   readonly path: string;
@@ -51,6 +54,7 @@ export async function pullBundle(
 ): Promise<PullResult> {
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
+  await checkWritable(options.path);
   await using reuse = await Reuse.open({ ...options, emit: session.emit });
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
@@ -65,7 +69,7 @@ export async function pullBundle(
     ...options.content,
   });
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
-    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
+    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
   const layout = await layOutPlan(plan, manifests);
   if (reuse.existing?.layoutId === layout.id && (await isWhole(plan, reuse.existing, session))) {
     await discardPart(options.path);
@@ -129,12 +133,13 @@ function unfinished(
   outcomes: readonly ImageOutcome[],
   failures: readonly PlanFailure[],
   session: Session,
-  { path, replaces }: { readonly path: string; readonly replaces: boolean },
+  { path, keepGoing, replaces }: Pick<PullOptions, "path" | "keepGoing"> & { readonly replaces: boolean },
 ): AppError {
   session.finish();
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
   const errors = errorsOf(outcomes, failures);
   const state = replaces ? `${path} is still the earlier one` : `there is no ${path} yet`;
-  const hint = `${state}; run the same command again to go on, or add --keep-going to leave out what fails`;
+  const way = keepGoing ? "" : ", or add --keep-going to leave out what fails";
+  const hint = `${state}; run the same command again to go on${way}`;
   return new RunFailure(images, errors, { hint, nothingDone: true });
 }

@@ -46,7 +46,7 @@ export default class Ls extends MirrorCommand {
       again: this.typed,
     });
     const place = await findPlace(args.place);
-    if (place.kind === "bundle") return { images: await this.#bundle(place.path) };
+    if (place.kind === "bundle") return { images: await this.#bundle(place.path, session.signal) };
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([place.host]);
     const client = registries.client(place.host);
@@ -73,12 +73,13 @@ export default class Ls extends MirrorCommand {
     return { images };
   }
 
-  async #bundle(path: string): Promise<readonly Listed[]> {
+  async #bundle(path: string, signal: AbortSignal): Promise<readonly Listed[]> {
     await using bundle = await BundleReader.open(path);
     const images: Listed[] = [];
     for (const image of bundle.images) {
+      signal.throwIfAborted();
       const name = imageName(image);
-      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name);
+      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name, { signal });
       images.push({
         image: name,
         digest,

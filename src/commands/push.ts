@@ -1,7 +1,7 @@
 import { Args } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { bundleRequests } from "../cli/bundle-plan.ts";
+import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
   argumentOnly,
@@ -55,8 +55,7 @@ export default class Push extends MirrorCommand {
       {
         target,
         failFast: flags["fail-fast"],
-        // What was pulled into the bundle is to arrive.
-        content: { includeForeign: ({ digest }) => bundle.has(digest) },
+        content: bundleContent(bundle),
       },
     );
   }

@@ -122,7 +122,7 @@ export class RegistryClient {
         this.#gone ||= silent;
         throw outcome;
       }
-      await this.#wait(wanted, budget.attempt, outcome, delayMs);
+      await this.#wait({ ...wanted, away: budget.away }, budget.attempt, outcome, delayMs);
       // What ends after this is another token than the one that was renewed before.
       progress.challenged = false;
     }
@@ -286,12 +286,12 @@ export class RegistryClient {
   }
 
   async #wait(
-    { what, signal }: Pick<RegistryRequest, "what" | "signal">,
+    { what, signal, away = false }: Pick<RegistryRequest, "what" | "signal"> & { readonly away?: boolean },
     attempt: number,
     cause: AppError,
     delayMs: number,
   ): Promise<void> {
     this.#options.onRetry?.(what, attempt, delayMs, cause);
-    await this.clock.sleep(delayMs, untilEither(signal, this.#closed.signal));
+    await this.pace.rest(delayMs, untilEither(signal, this.#closed.signal), away);
   }
 }

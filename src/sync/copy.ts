@@ -5,10 +5,11 @@
  */
 import { type BlobSource, canMount, type Pushed, type Source } from "../content/content.ts";
 import { insisting } from "../content/verify.ts";
-import { AppError, isAppError, systemCode, toAppError } from "../errors.ts";
+import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { CopyEnds, CopyOptions } from "./ends.ts";
+import { concernsAll } from "./fatal.ts";
 import { ManifestWriter } from "./manifest-writer.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
 import { collectTransfers, keyOf, type Need, type Transfer } from "./transfers.ts";
@@ -20,8 +21,8 @@ export interface ImageOutcome {
 }
 
 /**
- * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws the
- * reason of an aborted signal, and DISK when there is no room left, which is no fault of any image.
+ * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws only
+ * for an aborted signal, and DISK for a bundle that cannot be written or read any more: that is no image's fault.
  */
 export async function copyPlan(
   plan: Plan,
@@ -31,7 +32,7 @@ export async function copyPlan(
   const copier = new Copier(ends, options);
   const outcomes = await copier.copy(plan.images);
   options.signal.throwIfAborted();
-  if (copier.full !== undefined) throw copier.full;
+  if (copier.fatal !== undefined) throw copier.fatal;
   return outcomes;
 }
 
@@ -42,10 +43,11 @@ class Copier {
   readonly #moves = new Map<string, Promise<void>>();
   readonly #manifests: ManifestWriter;
   readonly #failed = new Set<PlannedImage>();
-  /** Ends what is under way at the first failure, where that is wanted. */
+  /** What ended the run as a whole. */
+  fatal: AppError | undefined;
+  /** Ends what is under way at a failure that concerns all images, and at the first one where that is wanted. */
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  #full: AppError | undefined;
 
   constructor(ends: CopyEnds, options: CopyOptions) {
     this.#ends = ends;
@@ -54,11 +56,6 @@ class Copier {
     const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
       await this.#limited(need, async () => await this.#move(descriptor, need, true));
     this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again);
-  }
-
-  /** The disk that all images go to has no room left. */
-  get full(): AppError | undefined {
-    return this.#full;
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
@@ -176,11 +173,10 @@ class Copier {
       this.#failed.add(image);
       if (this.#signal.aborted) return { image, error: givenUp(image, thrown) };
       const error = toAppError(thrown);
-      if (isDiskFull(error)) {
-        // The others would meet the same, and each of them would say so.
-        this.#full = error;
+      if (concernsAll(error)) {
+        this.fatal = error;
         this.#stop.abort(error);
-        return { image, error };
+        return { image, error: givenUp(image, error) };
       }
       emit({ type: "image-failed", image: image.source, error });
       if (this.#options.failFast === true) this.#stop.abort(error);
@@ -213,10 +209,6 @@ class Copier {
     );
     await nested();
   }
-}
-
-function isDiskFull(error: AppError): boolean {
-  return error.code === "DISK" && /^(?:ENOSPC|EDQUOT)$/.test(systemCode(error.cause) ?? "");
 }
 
 /** The error of an image that is not to blame for its end. */

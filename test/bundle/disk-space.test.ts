@@ -62,9 +62,12 @@ describe.runIf(mayMount)("a small disk", () => {
     const path = `${disk.path}/bundle.tar`;
     const filler = `${disk.path}/filler`;
     let filled = false;
+    const events: string[] = [];
     const pulled = pull([wanted(registry, "team/app:1.0")], path, {
       concurrency: 1,
+      keepGoing: true,
       onEvent: (event) => {
+        events.push(event.type);
         if (event.type !== "blob-finished" || filled) return;
         filled = true;
         fillUp(filler);
@@ -75,6 +78,7 @@ describe.runIf(mayMount)("a small disk", () => {
       message: expect.stringMatching(/no space left on the disk$/),
       hint: "make room, then run the same command again",
     });
+    expect(events).not.toContain("image-failed");
 
     rmSync(filler);
     registry.resetLog();
@@ -92,7 +96,7 @@ describe.runIf(mayMount)("a small disk", () => {
     await expect(pull([wanted(registry, "team/app:1.0")], `${disk.path}/bundle.tar`)).rejects.toMatchObject({
       code: "DISK",
       message: expect.stringMatching(/^Cannot write .*: the file system is read-only$/),
-      hint: "choose another folder",
+      hint: "make it writable, or choose another folder",
     });
   });
 });
