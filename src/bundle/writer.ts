@@ -85,7 +85,6 @@ export class BundleWriter implements Target {
   static async open(path: string, layout: Layout, options: WriterOptions): Promise<BundleWriter> {
     await checkBundlePath(path);
     const lock = await BundleLock.take(path);
-    reached("lock:taken");
     try {
       if (options.fresh === true) await removePart(path);
       return new BundleWriter(path, layout, { part: await openPart(path, layout, options), lock }, options);

@@ -16,6 +16,7 @@ import { formatTrace, isDebug } from "./debug.ts";
 import { withHosts } from "./host-flags.ts";
 import { parseRegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import { stateFolder } from "./state-folder.ts";
 import { Trust, type TrustFlags } from "./trust.ts";
 
 export interface RegistryFlags extends TrustFlags {
@@ -136,6 +137,7 @@ export class Registries implements AsyncDisposable {
       credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
+      stateFolder: stateFolder(process.env),
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
       patienceMs: spare ? 0 : patience === undefined ? undefined : patience * 1000,

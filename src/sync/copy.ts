@@ -41,6 +41,8 @@ class Copier {
   readonly #options: CopyOptions;
   /** What is under way or done, by place and digest. */
   readonly #moves = new Map<string, Promise<void>>();
+  /** What this run has brought to its place, so that it was not there before. */
+  readonly #brought = new Set<string>();
   readonly #manifests: ManifestWriter;
   readonly #failed = new Set<PlannedImage>();
   /** What ended the run as a whole. */
@@ -55,7 +57,7 @@ class Copier {
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
     const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
       await this.#limited(need, async () => await this.#move(descriptor, need, true));
-    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again);
+    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again, this.#brought);
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
@@ -98,6 +100,7 @@ class Copier {
         (await target.mount(descriptor, first.repository, { signal: this.#signal }))
       ) {
         this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "mounted" });
+        this.#brought.add(keyOf(need.place, descriptor.digest));
         return;
       }
       await this.#move(descriptor, need);
@@ -141,6 +144,7 @@ class Copier {
       }
       const outcome = await pushed;
       const { size } = descriptor;
+      if (outcome === "stored") this.#brought.add(key);
       if (outcome === "present") emit({ type: "blob-skipped", size, reason: "exists" });
       else if (outcome === "kept") emit({ type: "blob-skipped", size, reason: "reused", key });
       else emit({ type: "blob-finished", key, size, reused });

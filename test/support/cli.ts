@@ -61,6 +61,7 @@ export function cleanEnvironment(
     XDG_CONFIG_HOME: `${home}/.config`,
     XDG_CACHE_HOME: `${home}/.cache`,
     XDG_DATA_HOME: `${home}/.local/share`,
+    XDG_STATE_HOME: `${home}/.local/state`,
     XDG_RUNTIME_DIR: `${home}/.run`,
     ...extra,
   };
