@@ -1,13 +1,15 @@
 /** A push and a sync that are killed at random moments, again and again: all is there in the end, and sent once. */
 import { writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { listOf } from "../interop/support/corpus.ts";
+import { listOf, upload } from "../interop/support/corpus.ts";
 import { interopTools } from "../interop/support/tools.ts";
+import { makeImage } from "../support/images.ts";
+import { makeRandomLayer } from "../support/layers.ts";
 import { bytesOf, makeContent } from "./support/content.ts";
 import { expectEnd, type Place, startPlace } from "./support/place.ts";
 import { momentsOf, randomOf } from "./support/random.ts";
 import { completeImages, copyWithKills, startTarget, type TargetPlace } from "./support/target.ts";
-import type { Attempt } from "./support/victim.ts";
+import { type Attempt, runUntilPoint } from "./support/victim.ts";
 
 /** Many runs of the program, on a machine that may be busy. Milliseconds. */
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
@@ -77,5 +79,34 @@ describe.skipIf(tools === undefined)("killed at random", () => {
     expect(copied).toMatchObject({ again: 0 });
     expect(copied.kills).toBeGreaterThanOrEqual(5);
     await expectAllThere(target, attempt);
+  });
+
+  test("what a run had stored when it was killed is mounted by later ones, not sent again", async () => {
+    await using target = await startTarget(program);
+    const shared = await makeRandomLayer("stored", 300_000);
+    const made = async (name: string) => ({
+      repository: `team/${name}`,
+      tag: "1.0",
+      content: await makeImage({ seed: name, layers: [shared] }),
+    });
+    const [one, other] = [await made("one"), await made("other")];
+    await upload(source.registry.url, [one, other]);
+    const cwd = await source.work("stored", []);
+    const sync = ({ repository, tag }: typeof one): Attempt => ({
+      args: [
+        "sync",
+        `${source.relay.host}/${repository}:${tag}`,
+        "--registry",
+        target.relay.host,
+        "--concurrency",
+        "1",
+      ],
+      cwd,
+      relay: target.relay,
+    });
+    expect((await runUntilPoint(sync(one), "upload:stored#1")).kill).toBeDefined();
+    await expectEnd(sync(one), "one");
+    await expectEnd(sync(other), "other");
+    expect(target.relay.sentOf(shared.descriptor.digest)).toBe(shared.bytes.length);
   });
 });
