@@ -32,13 +32,15 @@ describe.skipIf(tools === undefined)("an interruption", () => {
   let half: string;
 
   beforeAll(async () => {
-    place = await startPlace({ program, images });
+    place = await startPlace({ program, images, rate: 20_000_000 });
     const cwd = await place.work("undisturbed", images);
     await expectEnd(place.pull(cwd), "undisturbed");
     undisturbed = `${cwd}/bundle.tar`;
     half = await place.work("half", images);
-    const moment = { bytes: place.relay.line.total + size / 2 };
-    expect((await runUntil(place.pull(half), moment)).kill).toBeDefined();
+    const moment = { bytes: place.relay.line.total + size * 0.7 };
+    // One blob at a time: the largest one is there for sure, and noted.
+    const { kill } = await runUntil(place.pull(half, "--concurrency", "1"), moment);
+    expect(kill).toBeDefined();
   });
   afterAll(async () => await place[Symbol.asyncDispose]());
 

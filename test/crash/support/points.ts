@@ -80,7 +80,10 @@ export async function movedScenario(
   { images, size }: { images: readonly CorpusImage[]; size: number },
 ): Promise<Scenario> {
   const from = await place.work("moved-half", images);
-  const { kill } = await runUntil(place.pull(from), { bytes: place.relay.line.total + size * 0.7 });
+  // One blob at a time: the largest one is there for sure, and noted.
+  const { kill } = await runUntil(place.pull(from, "--concurrency", "1"), {
+    bytes: place.relay.line.total + size * 0.7,
+  });
   expect(kill).toBeDefined();
   await upload(place.registry.url, [await makeMoved(size)]);
   const base = { name: "moved", place, list: images, flags: [], code: 0, from };
@@ -100,15 +103,18 @@ async function loseBlob({ dir }: DockerRegistry, digest: string): Promise<void> 
 }
 
 /**
- * Kills a pull at each point that it reaches, the first and the last time. With `chained`, one and the same pull is
- * killed at one after the other for as long as it has something to do; otherwise each kill has a pull of its own, and
- * one comes between the first and the last time, too. Gives the places of the kills.
+ * Kills a pull at each point that it reaches, the first and the last time; with `middle`, also in between. With
+ * `chained`, one and the same pull is killed at one after the other for as long as it has something to do (points of
+ * what is done by then do not come any more); otherwise each kill has a pull of its own. Gives the places of the kills.
  */
-export async function killAtEveryPoint(scenario: Scenario, chained: boolean): Promise<readonly string[]> {
+export async function killAtEveryPoint(
+  scenario: Scenario,
+  { chained, middle }: { readonly chained: boolean; readonly middle: boolean },
+): Promise<readonly string[]> {
   const { name, place, flags, code, names } = scenario;
   const observed = await pointsOf(place.pull(await begin(scenario, `${name}-observed`), ...flags));
   expect(observed.result.code, observed.result.stderr).toBe(code);
-  const places = placesOf(observed.points, { middle: !chained }).filter((point) => names.test(point));
+  const places = placesOf(observed.points, { middle }).filter((point) => names.test(point));
   const killed: string[] = [];
   let pull: Attempt | undefined;
   let [kills, chain]: [Kill[], string[]] = [[], []];

@@ -18,7 +18,7 @@ export async function torturePoints({ program, say }: TortureOptions): Promise<r
     () => movedScenario(place, { images, size }),
   ]) {
     const made = await scenario();
-    const { places, problems } = await killAtEveryPoint(made, false).then(
+    const { places, problems } = await killAtEveryPoint(made, { chained: false, middle: true }).then(
       (killed) => ({ places: killed, problems: [] }),
       (error: unknown) => ({
         places: [],
