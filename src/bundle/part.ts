@@ -2,7 +2,7 @@
  * Opens the `.part` of a bundle: takes up what an earlier run left there, in whatever layout, and lays the file out
  * for this one. All of it can be interrupted at any moment, and is done again by the next run.
  */
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { reached } from "../content/points.ts";
 import { systemCode } from "../errors.ts";
@@ -57,6 +57,8 @@ export async function openPart(path: string, layout: Layout, options: PartOption
   let journal: Journal | undefined;
   try {
     await checkSpace(path, layout.totalBytes);
+    // A move that no journal knows of is over.
+    if (isNew) await rm(spillPath(path), { force: true });
     // The journal is there first: a part without one is nobody's.
     journal = isNew ? await Journal.start(journalPath(path)) : await Journal.resume(journalPath(path));
     reached("journal:started");
