@@ -2,15 +2,23 @@
  * Reads a bundle in place: `mirror.json` and the layout rule give every offset, so nothing is unpacked or searched.
  * Each header is compared with the one that the layout rule makes, so a damaged one is found with the blob's name.
  */
-import { type FileHandle, open } from "node:fs/promises";
-import type { ByteStream, ManifestOptions, OpenOptions, RawManifest, Source } from "../content/content.ts";
-import { readAll } from "../content/verify.ts";
-import { AppError } from "../errors.ts";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import type {
+  ByteStream,
+  ManifestOptions,
+  OpenOptions,
+  RawManifest,
+  SeveralPlaces,
+  Source,
+} from "../content/content.ts";
+import { readAll, verified } from "../content/verify.ts";
+import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./delta.ts";
 import { diskError, readExactly } from "./disk.ts";
+import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
 import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
 import {
@@ -20,6 +28,7 @@ import {
   mirrorFilePath,
   readMirrorFile,
 } from "./metadata.ts";
+import { checkHeader, compareHeader, damaged, notABundle } from "./reader-checks.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 
 /** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
@@ -34,7 +43,7 @@ const metadataPaths: ReadonlySet<string> = new Set([
 ]);
 
 /** An open bundle. Close it when done. */
-export class BundleReader implements Source, Leaning, AsyncDisposable {
+export class BundleReader implements Source, Leaning, SeveralPlaces, AsyncDisposable {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;
@@ -46,10 +55,13 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
   readonly #leaned: ReadonlyMap<Digest, LeanedBlob>;
   readonly #file: FileHandle;
   readonly #layout: Layout;
+  readonly #identity: FileIdentity;
+  /** Content that was wrong when it was read last. */
+  readonly #doubted = new Set<Digest>();
 
   private constructor(
     path: string,
-    file: FileHandle,
+    { file, identity }: { file: FileHandle; identity: FileIdentity },
     description: Pick<BundleDescription, "images" | "contents" | "base">,
     layout: Layout & { readonly fingerprint: Digest },
   ) {
@@ -61,6 +73,7 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
     this.fingerprint = layout.fingerprint;
     this.#leaned = new Map(description.base?.blobs.map((blob) => [blob.digest, blob]));
     this.#file = file;
+    this.#identity = identity;
     this.#layout = layout;
   }
 
@@ -69,16 +82,18 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
    * is none, INTEGRITY if it is damaged or truncated.
    */
   static async open(path: string): Promise<BundleReader> {
-    const file = await open(path, "r").catch((error: unknown) => {
+    const unreadable = (error: unknown): never => {
       throw diskError(`read ${path}`, error);
-    });
+    };
+    // A pipe is not even opened: that would wait for its other end.
+    if (!(await stat(path).catch(unreadable)).isFile()) {
+      throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
+        hint: "name the bundle that mirror pull wrote",
+      });
+    }
+    const file = await open(path, "r").catch(unreadable);
     try {
-      const found = await file.stat();
-      if (!found.isFile()) {
-        throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
-          hint: "name the bundle that mirror pull wrote",
-        });
-      }
+      const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
       const mirrorFile = metadata.at(-1);
       if (mirrorFile === undefined) throw notABundle(path);
@@ -95,7 +110,7 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
         throw damaged(path, `it is ${state}: ${found.size} bytes, expected ${layout.totalBytes}`);
       }
       const fingerprint = digestOf(mirrorFile.bytes);
-      return new BundleReader(path, file, description, { ...layout, fingerprint });
+      return new BundleReader(path, { file, identity: found }, description, { ...layout, fingerprint });
     } catch (error) {
       await file.close();
       throw error;
@@ -116,8 +131,11 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
     const digest = isDigest(reference) ? reference : (await this.resolve(reference)).digest;
     const entry = this.#entry(digest);
-    const content = await this.open({ mediaType: "", digest, size: entry.size }, options);
-    const bytes = await readAll(content, { mediaType: "", digest, size: entry.size }, maxManifestBytes);
+    const descriptor = { mediaType: "", digest, size: entry.size };
+    const content = await this.open(descriptor, options);
+    const bytes = await readAll(content, descriptor, maxManifestBytes).catch(async (error: unknown) => {
+      throw await this.#judged(error, digest);
+    });
     const rooted = this.images.find((image) => image.root.digest === digest)?.root.mediaType;
     const { mediaType } = parseManifest(bytes, options.mediaType ?? rooted ?? "", digest);
     return { bytes, descriptor: { mediaType, digest, size: entry.size } };
@@ -131,7 +149,24 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
         `${descriptor.digest} is ${entry.size} bytes in it, and ${descriptor.size} in the manifest`,
       );
     }
-    return this.#read(entry, options.offset ?? 0);
+    if (!this.#doubted.has(descriptor.digest)) return this.#read(entry, options);
+    await this.refuseChanged();
+    const content = this.#read(entry, options);
+    return (options.offset ?? 0) > 0 ? content : this.#proved(content, descriptor);
+  }
+
+  /**
+   * Told that content was wrong as it came: the next time it is read, the reader looks whether the file has changed
+   * since it was opened, and proves the content itself, so that the error names the file. There is no other place.
+   */
+  distrust({ digest }: Descriptor): boolean {
+    this.#doubted.add(digest);
+    return false;
+  }
+
+  /** Throws DISK if the file has changed since it was opened: what is wrong with it then says nothing of the bundle. */
+  async refuseChanged(): Promise<void> {
+    await refuseChanged(this.#file, this.path, this.#identity);
   }
 
   /** Equal for bundles that are to have the same bytes. */
@@ -166,40 +201,45 @@ export class BundleReader implements Source, Leaning, AsyncDisposable {
     throw damaged(this.path, `${digest} is missing`);
   }
 
-  async *#read(entry: BlobEntry, offset: number): AsyncGenerator<Uint8Array, void> {
+  async *#read(entry: BlobEntry, { offset = 0, signal }: OpenOptions): AsyncGenerator<Uint8Array, void> {
     const name = `${entry.digest} in ${this.path}`;
-    if (offset === 0 && entry.size <= smallBlobBytes) {
-      const bytes = await readExactly(
-        this.#file,
-        entry.headerOffset,
-        entry.header.byteLength + entry.size,
-        name,
-      );
-      compareHeader(bytes.subarray(0, entry.header.byteLength), this.path, entry, entry.digest);
-      if (entry.size > 0) yield bytes.subarray(entry.header.byteLength);
-      return;
+    try {
+      if (offset === 0 && entry.size <= smallBlobBytes) {
+        const length = entry.header.byteLength + entry.size;
+        const bytes = await readExactly(this.#file, entry.headerOffset, length, name);
+        compareHeader(bytes.subarray(0, entry.header.byteLength), this.path, entry, entry.digest);
+        if (entry.size > 0) yield bytes.subarray(entry.header.byteLength);
+        return;
+      }
+      if (offset === 0) await checkHeader(this.#file, this.path, entry, entry.digest);
+      const content = readFileRange(this.#file, entry.contentOffset + offset, entry.size - offset, name);
+      for await (const chunk of content) {
+        signal?.throwIfAborted();
+        yield chunk;
+      }
+    } catch (error) {
+      // It was whole when it was opened.
+      if (isAppError(error, "INTEGRITY")) await this.refuseChanged();
+      throw error;
     }
-    if (offset === 0) await checkHeader(this.#file, this.path, entry, entry.digest);
-    yield* readFileRange(this.#file, entry.contentOffset + offset, entry.size - offset, name);
   }
-}
 
-interface HeaderPlace {
-  readonly header: Buffer;
-  readonly headerOffset: number;
-}
+  async *#proved(content: ByteStream, descriptor: Descriptor): AsyncGenerator<Uint8Array, void> {
+    try {
+      yield* verified(content, descriptor);
+    } catch (error) {
+      throw await this.#judged(error, descriptor.digest);
+    }
+  }
 
-async function checkHeader(file: FileHandle, path: string, place: HeaderPlace, name: string): Promise<void> {
-  compareHeader(
-    await readExactly(file, place.headerOffset, place.header.byteLength, path),
-    path,
-    place,
-    name,
-  );
-}
-
-function compareHeader(found: Uint8Array, path: string, place: HeaderPlace, name: string): void {
-  if (!place.header.equals(found)) throw damaged(path, `the tar header of ${name} is not as it was written`);
+  /** The error for content that is wrong, by the name of the file. */
+  async #judged(error: unknown, digest: Digest): Promise<unknown> {
+    // What the reader itself has found names the file, and no digest alone.
+    if (!isAppError(error, "INTEGRITY") || error.details?.["digest"] !== digest) return error;
+    await this.refuseChanged();
+    const state = error.message.slice(`Cannot verify ${digest}: `.length);
+    return damaged(this.path, `${digest} is damaged: ${state}`, error);
+  }
 }
 
 /** The files in front of the blobs, up to and including mirror.json. */
@@ -245,17 +285,4 @@ async function firstHeader(
       ? damaged(path, "the tar header at its beginning is not as it was written")
       : notABundle(path, error);
   }
-}
-
-function damaged(path: string, state: string): AppError {
-  return new AppError("INTEGRITY", `Cannot verify ${path}: ${state}`, {
-    hint: "copy the bundle again, or pull it again",
-  });
-}
-
-function notABundle(path: string, cause?: unknown): AppError {
-  return new AppError("BUNDLE", `Cannot read ${path}: it is not a bundle that mirror pull wrote`, {
-    hint: "a bundle is a plain tar, not compressed, with a mirror.json in it",
-    cause,
-  });
 }

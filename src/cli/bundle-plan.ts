@@ -1,5 +1,5 @@
 /** A plan as a bundle, and a bundle as a plan: the one place where both sides are known. */
-import type { BundleBase } from "../bundle/delta.ts";
+import { type BundleBase, leavesOut } from "../bundle/delta.ts";
 import { dockerImage } from "../bundle/docker-image.ts";
 import { type BundleContents, type Layout, layOut } from "../bundle/layout.ts";
 import { type BundleImage, type DockerImage, makeMetadata } from "../bundle/metadata.ts";
@@ -11,7 +11,7 @@ import { parseReference } from "../oci/reference.ts";
 import { maxConfigBytes } from "../sync/config.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
 import type { NodeRole } from "../sync/node.ts";
-import type { Plan, PlannedImage, PlanRequest } from "../sync/plan.ts";
+import type { Plan, PlannedImage, PlanOptions, PlanRequest } from "../sync/plan.ts";
 
 /** The layout of the bundle that holds a plan's images; of a delta, if it leans on something. */
 export async function layOutPlan(plan: Plan, manifests: ManifestStore, base?: BundleBase): Promise<Layout> {
@@ -52,6 +52,14 @@ export function bundleRequests(
       original: image.original,
     };
   });
+}
+
+/** For whoever plans from a bundle: what was pulled into it is to arrive, and nothing else can. */
+export function bundleContent(bundle: BundleReader): Pick<PlanOptions, "includeForeign" | "foreignWay"> {
+  return {
+    includeForeign: (layer) => bundle.has(layer.digest) || leavesOut(bundle, layer),
+    foreignWay: "pull the bundle again with --include-foreign",
+  };
 }
 
 /**

@@ -8,7 +8,7 @@ import { formatBytes, plural } from "../report/format.ts";
 import { leavingOut, makePlan, type Plan } from "../sync/plan.ts";
 import { type Problem, verifyContent, type VerifyOptions, verifyTarget } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
-import { bundleRequests } from "./bundle-plan.ts";
+import { bundleContent, bundleRequests } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -51,7 +51,7 @@ export async function verifyBundle(
       if (event.type !== "image-failed") session.emit(event);
     },
     signal: session.signal,
-    includeForeign: (layer) => bundle.has(layer.digest) || leavesOut(bundle, layer),
+    ...bundleContent(bundle),
   });
   const { bases = [] } = options;
   const inside = leavingOut(plan, (part) => leavesOut(bundle, part));
@@ -64,6 +64,8 @@ export async function verifyBundle(
   }));
   const call = { emit: session.emit, signal: session.signal };
   const damaged = await verifyContent(inside, bundle, call);
+  // Whatever was wrong would be no fault of the bundle.
+  if (broken.length + damaged.length > 0) await bundle.refuseChanged();
   const lacking = bases.length === 0 ? [] : await verifyBases(plan, bundle, bases, call);
   const absent =
     options.target === undefined
@@ -145,7 +147,11 @@ const shownImages = 50;
  * The error for a result with problems: INTEGRITY, what is wrong with each image on lines of their own (the result
  * has all of it), and what to do: other things for a damaged bundle than for a registry that lacks something.
  */
-export function verifyFailure(result: VerifyResult, path: string, registry: string | undefined): AppError {
+export function verifyFailure(
+  result: VerifyResult,
+  path: string,
+  { registry, name }: { readonly registry: string | undefined; readonly name: string | undefined },
+): AppError {
   const damaged = result.problems.some(({ place }) => place === "bundle");
   const groups = new Map<string, string[]>();
   for (const { message, images } of result.problems) {
@@ -175,7 +181,7 @@ export function verifyFailure(result: VerifyResult, path: string, registry: stri
         ? "copy the bundle again, or pull it again"
         : baseless
           ? "name every bundle that it leans on with --base; copy what is damaged again"
-          : `push it: mirror push ${path} --registry ${registry ?? "HOST"}`,
+          : `push it: mirror push ${path} --registry ${registry ?? "HOST"}${name === undefined ? "" : ` --name '${name}'`}`,
       details: {
         problems: result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`),
       },

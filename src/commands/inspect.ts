@@ -14,7 +14,12 @@ import type { Digest } from "../oci/digest.ts";
 import { formatReference, parseReference, tagOrDigest } from "../oci/reference.ts";
 import { listReferrers } from "../registry/referrers.ts";
 import type { RegistryRepository } from "../registry/repository.ts";
-import { describeImage, type ImageDescription, type ReferrerDescription } from "../sync/describe.ts";
+import {
+  describeImage,
+  type ImageDescription,
+  IncompleteImages,
+  type ReferrerDescription,
+} from "../sync/describe.ts";
 
 /** What refers to an image; undefined, with a warning, where the registry does not tell: the image is there. */
 async function findReferrers(
@@ -69,15 +74,20 @@ export default class Inspect extends MirrorCommand {
     const found = await findImage(args.target);
     const images =
       found.kind === "bundle"
-        ? await this.#bundle(found.path, args.image)
+        ? await this.#bundle(found.path, args.image, session.signal)
         : await this.#registry(found.reference, session, flags);
     this.log(images.map(formatDescription).join("\n\n"));
+    if (images.some(({ missing }) => missing !== undefined)) throw new IncompleteImages(images);
     if (found.kind !== "bundle" || this.#base === undefined) return { images };
     this.log(`\n${found.path} is a delta: ${leansOn(this.#base)}`);
     return { images, base: baseFigures(this.#base) };
   }
 
-  async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
+  async #bundle(
+    path: string,
+    wanted: string | undefined,
+    signal: AbortSignal,
+  ): Promise<readonly ImageDescription[]> {
     await using bundle = await BundleReader.open(path);
     this.#base = baseOf(bundle);
     const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
@@ -89,12 +99,15 @@ export default class Inspect extends MirrorCommand {
         hint: `mirror ls ${path} shows what is in it`,
       });
     const described: ImageDescription[] = [];
-    for (const image of images)
+    for (const image of images) {
+      signal.throwIfAborted();
       described.push(
         await describeImage(bundle, image.root.digest, imageName(image), {
+          signal,
           isLeftOut: (blob) => leavesOut(bundle, blob),
         }),
       );
+    }
     return described;
   }
 

@@ -54,7 +54,7 @@ export default class Ls extends MirrorCommand {
       again: this.typed,
     });
     const place = await findPlace(args.place);
-    if (place.kind === "bundle") return await this.#bundle(place.path);
+    if (place.kind === "bundle") return await this.#bundle(place.path, session.signal);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([place.host]);
     const client = registries.client(place.host);
@@ -81,12 +81,14 @@ export default class Ls extends MirrorCommand {
     return { images };
   }
 
-  async #bundle(path: string): Promise<Listing> {
+  async #bundle(path: string, signal: AbortSignal): Promise<Listing> {
     await using bundle = await BundleReader.open(path);
     const images: Listed[] = [];
     for (const image of bundle.images) {
+      signal.throwIfAborted();
       const name = imageName(image);
       const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name, {
+        signal,
         isLeftOut: (blob) => leavesOut(bundle, blob),
       });
       images.push({

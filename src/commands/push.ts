@@ -1,8 +1,7 @@
 import { Args } from "@oclif/core";
-import { leavesOut } from "../bundle/delta.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { bundleRequests } from "../cli/bundle-plan.ts";
+import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
   argumentOnly,
@@ -58,8 +57,7 @@ export default class Push extends MirrorCommand {
       {
         target,
         failFast: flags["fail-fast"],
-        // What was pulled into the bundle is to arrive.
-        content: { includeForeign: (layer) => bundle.has(layer.digest) || leavesOut(bundle, layer) },
+        content: bundleContent(bundle),
         prove,
       },
     );

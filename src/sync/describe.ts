@@ -2,6 +2,7 @@
 import pLimit from "p-limit";
 import type { CallOptions, RawManifest, Source } from "../content/content.ts";
 import { readBlob } from "../content/verify.ts";
+import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type ParsedManifest, parseManifest } from "../oci/manifest.ts";
@@ -50,6 +51,30 @@ export interface ReferrerDescription {
   readonly tag?: string;
 }
 
+/** A manifest that an index names, and that is not there. */
+export interface MissingDescription {
+  readonly digest: Digest;
+  readonly platform?: string;
+}
+
+/** An image could be described in part only: manifests of its index are missing. The description has the rest. */
+export class IncompleteImages extends AppError {
+  readonly images: readonly ImageDescription[];
+
+  constructor(images: readonly ImageDescription[]) {
+    const lines = images.flatMap(({ image, missing = [] }) =>
+      missing.map(
+        ({ digest, platform }) =>
+          `Cannot find ${image}: ${platform ?? "a manifest"} (${digest}) is in its index, and not there`,
+      ),
+    );
+    super("NOT_FOUND", lines.join("\n"), {
+      hint: "push the image again, or copy the rest of it with --allow-missing",
+    });
+    this.images = images;
+  }
+}
+
 export interface ImageDescription {
   readonly image: string;
   readonly digest: Digest;
@@ -57,6 +82,8 @@ export interface ImageDescription {
   /** All distinct content of the image. */
   readonly size: number;
   readonly manifests: readonly ManifestDescription[];
+  /** Children of its index that are not where it is; left out if none are missing. */
+  readonly missing?: readonly MissingDescription[];
   /** What refers to it in its registry; left out for a bundle, and where the registry does not tell. */
   readonly referrers?: readonly ReferrerDescription[];
 }
@@ -72,6 +99,7 @@ export async function describeImage(
 ): Promise<ImageDescription> {
   const root = await source.manifest(reference, options);
   const manifests: ManifestDescription[] = [];
+  const missing: MissingDescription[] = [];
   const sizes = new Map<Digest, number>();
   const visit = async (raw: RawManifest, from: Descriptor | undefined, depth: number): Promise<void> => {
     sizes.set(raw.descriptor.digest, raw.descriptor.size);
@@ -86,9 +114,17 @@ export async function describeImage(
     const children = parsed.manifests.filter((child) => isManifestOrIndexType(child.mediaType));
     const fetched = await pLimit(concurrency).map(children, async (child) => ({
       child,
-      raw: await source.manifest(child.digest, { ...options, mediaType: child.mediaType }),
+      raw: await source
+        .manifest(child.digest, { ...options, mediaType: child.mediaType })
+        .catch((error: unknown) => {
+          if (!isAppError(error, "NOT_FOUND")) throw error;
+          return undefined;
+        }),
     }));
-    for (const { child, raw: found } of fetched) await visit(found, child, depth - 1);
+    for (const { child, raw: found } of fetched) {
+      if (found !== undefined) await visit(found, child, depth - 1);
+      else missing.push({ digest: child.digest, ...platformText(child.platform) });
+    }
   };
   await visit(root, undefined, 8);
   const size = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -98,7 +134,12 @@ export async function describeImage(
     mediaType: root.descriptor.mediaType,
     size,
     manifests,
+    ...(missing.length === 0 ? {} : { missing }),
   };
+}
+
+function platformText(platform: Platform | undefined): { readonly platform?: string } {
+  return platform === undefined || isUnknownPlatform(platform) ? {} : { platform: formatPlatform(platform) };
 }
 
 async function describeManifest(
@@ -120,7 +161,7 @@ async function describeManifest(
   return {
     digest: raw.descriptor.digest,
     mediaType: raw.descriptor.mediaType,
-    ...(platform === undefined || isUnknownPlatform(platform) ? {} : { platform: formatPlatform(platform) }),
+    ...platformText(platform),
     ...(type === undefined ? {} : { artifactType: type }),
     ...(attests === undefined ? {} : { attests }),
     ...(told?.created === undefined ? {} : { created: told.created }),
