@@ -3,12 +3,13 @@
  * Each header is compared with the one that the layout rule makes, so a damaged one is found with the blob's name.
  */
 import { type FileHandle, open } from "node:fs/promises";
-import type { ByteStream, ManifestOptions, OpenOptions, RawManifest, Source } from "../content/content.ts";
+import type { ByteStream, ManifestOptions, OpenOptions, RawManifest } from "../content/content.ts";
 import { readAll } from "../content/verify.ts";
 import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import type { Bundle } from "./bundle.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
 import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
@@ -27,7 +28,7 @@ const metadataPaths: ReadonlySet<string> = new Set([
 ]);
 
 /** An open bundle. Close it when done. */
-export class BundleReader implements Source, AsyncDisposable {
+export class BundleReader implements Bundle {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;

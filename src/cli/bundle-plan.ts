@@ -1,8 +1,8 @@
 /** A plan as a bundle, and a bundle as a plan: the one place where both sides are known. */
+import type { Bundle } from "../bundle/bundle.ts";
 import { dockerImage } from "../bundle/docker-image.ts";
 import { type BundleContents, type Layout, layOut } from "../bundle/layout.ts";
 import { type BundleImage, makeMetadata } from "../bundle/metadata.ts";
-import type { BundleReader } from "../bundle/reader.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -27,7 +27,7 @@ export async function layOutPlan(plan: Plan, manifests: ManifestStore): Promise<
 
 /** What to ask the planner for, to push a whole bundle under a prefix (may be empty). */
 export function bundleRequests(
-  bundle: BundleReader,
+  bundle: Bundle,
   naming: { readonly template?: string | undefined; readonly prefix: string },
 ): readonly PlanRequest[] {
   return bundle.images.map((image) => {

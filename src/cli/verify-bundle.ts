@@ -1,5 +1,5 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
-import type { BundleReader } from "../bundle/reader.ts";
+import type { Bundle } from "../bundle/bundle.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
 import { formatBytes, plural } from "../report/format.ts";
@@ -27,7 +27,7 @@ export interface VerifyBundleOptions {
 
 /** Proves a bundle, and with `target` also that the registry holds all of it. Problems are part of the result. */
 export async function verifyBundle(
-  bundle: BundleReader,
+  bundle: Bundle,
   registries: Registries,
   session: Session,
   options: VerifyBundleOptions,

@@ -1,6 +1,6 @@
 import { Args } from "@oclif/core";
 import { imageName } from "../bundle/metadata.ts";
-import { BundleReader } from "../bundle/reader.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { formatDescription } from "../cli/description.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
@@ -68,7 +68,7 @@ export default class Inspect extends MirrorCommand {
   }
 
   async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
-    await using bundle = await BundleReader.open(path);
+    await using bundle = await openBundle(path);
     const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
     const images = bundle.images.filter(
       (image) => name === undefined || imageName(image) === name || image.source === name,

@@ -1,7 +1,7 @@
 import { Args } from "@oclif/core";
 import pLimit from "p-limit";
 import { imageName } from "../bundle/metadata.ts";
-import { BundleReader } from "../bundle/reader.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";
@@ -74,7 +74,7 @@ export default class Ls extends MirrorCommand {
   }
 
   async #bundle(path: string): Promise<readonly Listed[]> {
-    await using bundle = await BundleReader.open(path);
+    await using bundle = await openBundle(path);
     const images: Listed[] = [];
     for (const image of bundle.images) {
       const name = imageName(image);

@@ -1,5 +1,5 @@
 import { Args } from "@oclif/core";
-import { BundleReader } from "../bundle/reader.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
@@ -43,7 +43,7 @@ export default class Push extends MirrorCommand {
       verb: "push",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(args.bundle);
+    await using bundle = await openBundle(args.bundle);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });

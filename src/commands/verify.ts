@@ -1,5 +1,5 @@
 import { Args, Flags } from "@oclif/core";
-import { BundleReader } from "../bundle/reader.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
@@ -47,7 +47,7 @@ export default class Verify extends MirrorCommand {
       verb: "verify",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(path);
+    await using bundle = await openBundle(path);
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     return await verifyBundle(bundle, registries, session, { template: flags.name, target });
