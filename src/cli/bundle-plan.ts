@@ -33,11 +33,16 @@ export function bundleRequests(
   return bundle.images.map((image) => {
     const template = naming.template ?? defaultNameTemplate;
     const as = naming.template === undefined ? image.target : undefined;
+    const { prefix } = naming;
     return {
       image: image.source,
       reference: image.root.digest,
       platforms: [],
-      target: targetName(parseReference(image.source), { template, prefix: naming.prefix, as }),
+      // Without a name it can be read and proved, and has no place anywhere.
+      target:
+        image.unnamed === true
+          ? image.target
+          : targetName(parseReference(image.source), { template, prefix, as }),
       place: bundle.path,
       original: image.original,
     };

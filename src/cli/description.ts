@@ -9,6 +9,7 @@ export function formatDescription(image: ImageDescription): string {
     ["digest", image.digest],
     ["type", escapeControl(image.mediaType)],
     ["size", `${formatBytes(image.size)} in ${plural(image.manifests.length, "manifest")}`],
+    ...(image.missing === undefined ? [] : [["missing", escapeControl(image.missing.join(", "))]]),
   ]);
   const referrers = image.referrers ?? [];
   const about = referrers.length === 0 ? [] : [formatReferrers(referrers)];

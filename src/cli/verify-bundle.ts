@@ -23,6 +23,8 @@ export interface VerifyResult {
 export interface VerifyBundleOptions {
   readonly template?: string | undefined;
   readonly target?: RegistryTarget | undefined;
+  /** Goes on without the platforms of an archive that are not there. */
+  readonly allowMissing?: boolean | undefined;
 }
 
 /** Proves a bundle, and with `target` also that the registry holds all of it. Problems are part of the result. */
@@ -44,6 +46,7 @@ export async function verifyBundle(
       if (event.type !== "image-failed") session.emit(event);
     },
     signal: session.signal,
+    allowMissing: options.allowMissing,
     includeForeign: ({ digest }) => bundle.has(digest),
   });
   const { images, blobs, bytes } = plan.totals;

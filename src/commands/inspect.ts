@@ -1,9 +1,9 @@
 import { Args } from "@oclif/core";
-import { imageName } from "../bundle/metadata.ts";
+import { type BundleImage, imageName } from "../bundle/metadata.ts";
 import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { formatDescription } from "../cli/description.ts";
-import { argumentOnly, registryFlags } from "../cli/flags.ts";
+import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -36,6 +36,13 @@ async function findReferrers(
   }
 }
 
+/** True if the text names the image: by its full name or a shorter one, or by what an archive without names has. */
+function isCalled(image: BundleImage, wanted: string): boolean {
+  if (image.source === wanted || image.root.digest === wanted) return true;
+  const name = formatReference(parseReference(wanted));
+  return imageName(image) === name || image.source === name;
+}
+
 export default class Inspect extends MirrorCommand {
   static override summary =
     "show what an image is made of: platforms, layers, sizes, digests, and what refers to it";
@@ -46,10 +53,14 @@ export default class Inspect extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar docker.io/library/nginx:1.27-alpine",
   ];
   static override args = {
-    target: Args.string({ ...argumentOnly, required: true, description: "image in a registry, or bundle" }),
+    target: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "image in a registry, or bundle or archive",
+    }),
     image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };
-  static override flags = { ...registryFlags };
+  static override flags = { ...archiveFlags, ...registryFlags };
 
   override async run(): Promise<{ readonly images: readonly ImageDescription[] }> {
     const { flags, args } = await this.parse(Inspect);
@@ -61,18 +72,21 @@ export default class Inspect extends MirrorCommand {
     const found = await findImage(args.target);
     const images =
       found.kind === "bundle"
-        ? await this.#bundle(found.path, args.image)
+        ? await this.#bundle(found.path, args.image, session, flags.tag)
         : await this.#registry(found.reference, session, flags);
     this.log(images.map(formatDescription).join("\n\n"));
     return { images };
   }
 
-  async #bundle(path: string, wanted: string | undefined): Promise<readonly ImageDescription[]> {
-    await using bundle = await openBundle(path);
-    const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
-    const images = bundle.images.filter(
-      (image) => name === undefined || imageName(image) === name || image.source === name,
-    );
+  async #bundle(
+    path: string,
+    wanted: string | undefined,
+    session: Session,
+    tag: string | undefined,
+  ): Promise<readonly ImageDescription[]> {
+    const { signal, note } = session;
+    await using bundle = await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
+    const images = bundle.images.filter((image) => wanted === undefined || isCalled(image, wanted));
     if (images.length === 0)
       throw new AppError("NOT_FOUND", `Cannot find ${wanted ?? "an image"} in ${path}`, {
         hint: `mirror ls ${path} shows what is in it`,

@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { imageName } from "../bundle/metadata.ts";
 import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, registryFlags } from "../cli/flags.ts";
+import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -21,7 +21,7 @@ interface Listed {
 }
 
 export default class Ls extends MirrorCommand {
-  static override summary = "list the images of a bundle, a registry or a repository";
+  static override summary = "list the images of a bundle, an archive, a registry or a repository";
   static override description =
     `A bundle gives a table with digests, platforms and sizes. A registry or a repository gives one reference a line, which is an image list as it stands: mirror ls HOST | mirror pull -f - --to bundle.tar`;
   static override examples = [
@@ -36,7 +36,7 @@ export default class Ls extends MirrorCommand {
       description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
     }),
   };
-  static override flags = { ...registryFlags };
+  static override flags = { ...archiveFlags, ...registryFlags };
 
   override async run(): Promise<{ readonly images: readonly Listed[] }> {
     const { flags, args } = await this.parse(Ls);
@@ -46,7 +46,7 @@ export default class Ls extends MirrorCommand {
       again: this.typed,
     });
     const place = await findPlace(args.place);
-    if (place.kind === "bundle") return { images: await this.#bundle(place.path) };
+    if (place.kind === "bundle") return { images: await this.#bundle(place.path, flags.tag, session) };
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([place.host]);
     const client = registries.client(place.host);
@@ -73,8 +73,13 @@ export default class Ls extends MirrorCommand {
     return { images };
   }
 
-  async #bundle(path: string): Promise<readonly Listed[]> {
-    await using bundle = await openBundle(path);
+  async #bundle(path: string, tag: string | undefined, session: Session): Promise<readonly Listed[]> {
+    await using bundle = await openBundle(path, {
+      tag,
+      allowMissing: true,
+      signal: session.signal,
+      onNote: session.note,
+    });
     const images: Listed[] = [];
     for (const image of bundle.images) {
       const name = imageName(image);

@@ -4,6 +4,8 @@ import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
+  allowMissingFlag,
+  archiveFlags,
   argumentOnly,
   failFastFlag,
   namingFlags,
@@ -17,18 +19,27 @@ import { Session } from "../cli/session.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
 export default class Push extends MirrorCommand {
-  static override summary = "push a bundle into a registry";
+  static override summary = "push a bundle, or an archive of another tool, into a registry";
   static override description =
-    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request.`;
+    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request.
+
+Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr images export, crane and hauler write, plain or compressed with gzip or zstd, and folders with an OCI image layout.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
+    "<%= config.bin %> <%= command.id %> saved.tar.gz --tag team/app:1.0 --registry registry.internal:5000",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
   static override args = {
-    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle, archive of images, or folder with an OCI layout",
+    }),
   };
   static override flags = {
     ...targetFlag,
+    ...archiveFlags,
+    ...allowMissingFlag,
     ...namingFlags,
     ...failFastFlag,
     ...registryFlags,
@@ -43,7 +54,13 @@ export default class Push extends MirrorCommand {
       verb: "push",
       again: this.typed,
     });
-    await using bundle = await openBundle(args.bundle);
+    await using bundle = await openBundle(args.bundle, {
+      tag: flags.tag,
+      named: true,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+    });
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
@@ -56,7 +73,7 @@ export default class Push extends MirrorCommand {
         target,
         failFast: flags["fail-fast"],
         // What was pulled into the bundle is to arrive.
-        content: { includeForeign: ({ digest }) => bundle.has(digest) },
+        content: { allowMissing: flags["allow-missing"], includeForeign: ({ digest }) => bundle.has(digest) },
       },
     );
   }

@@ -1,7 +1,7 @@
 import { Args, Flags } from "@oclif/core";
 import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
+import { allowMissingFlag, archiveFlags, argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -16,7 +16,11 @@ export default class Verify extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
   ];
   static override args = {
-    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle, archive of images, or folder with an OCI layout",
+    }),
   };
   static override flags = {
     registry: Flags.string({
@@ -24,6 +28,8 @@ export default class Verify extends MirrorCommand {
       helpValue: "HOST[:PORT][/PREFIX]",
       env: "MIRROR_REGISTRY",
     }),
+    ...archiveFlags,
+    ...allowMissingFlag,
     ...namingFlags,
     ...registryFlags,
   };
@@ -47,11 +53,26 @@ export default class Verify extends MirrorCommand {
       verb: "verify",
       again: this.typed,
     });
-    await using bundle = await openBundle(path);
+    await using bundle = await openBundle(path, {
+      tag: flags.tag,
+      named: target !== undefined,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+    });
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
-    return await verifyBundle(bundle, registries, session, { template: flags.name, target });
+    return await verifyBundle(bundle, registries, session, {
+      template: flags.name,
+      target,
+      allowMissing: flags["allow-missing"],
+    });
   }
 }
 
-type VerifyFlags = RegistryFlags & { readonly quiet: boolean; readonly name: string | undefined };
+type VerifyFlags = RegistryFlags & {
+  readonly quiet: boolean;
+  readonly name: string | undefined;
+  readonly tag: string | undefined;
+  readonly "allow-missing": boolean;
+};

@@ -2,6 +2,7 @@
 import pLimit from "p-limit";
 import type { CallOptions, RawManifest, Source } from "../content/content.ts";
 import { readBlob } from "../content/verify.ts";
+import { isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type ParsedManifest, parseManifest } from "../oci/manifest.ts";
@@ -50,13 +51,18 @@ export interface ImageDescription {
   /** All distinct content of the image. */
   readonly size: number;
   readonly manifests: readonly ManifestDescription[];
+  /** What an archive lacks of its index: platforms, or digests; left out if it is whole. */
+  readonly missing?: readonly string[];
   /** What refers to it in its registry; left out for a bundle, and where the registry does not tell. */
   readonly referrers?: readonly ReferrerDescription[];
 }
 
 const concurrency = 8;
 
-/** Reads the manifests (and configs) of an image and describes it. `name` is what the result calls it. */
+/**
+ * Reads the manifests (and configs) of an image and describes it. `name` is what the result calls it. Parts of an index
+ * that are not there are named; the image itself has to be (NOT_FOUND).
+ */
 export async function describeImage(
   source: Source,
   reference: string,
@@ -65,6 +71,7 @@ export async function describeImage(
 ): Promise<ImageDescription> {
   const root = await source.manifest(reference, options);
   const manifests: ManifestDescription[] = [];
+  const missing: string[] = [];
   const sizes = new Map<Digest, number>();
   const visit = async (raw: RawManifest, from: Descriptor | undefined, depth: number): Promise<void> => {
     sizes.set(raw.descriptor.digest, raw.descriptor.size);
@@ -79,9 +86,13 @@ export async function describeImage(
     const children = parsed.manifests.filter((child) => isManifestOrIndexType(child.mediaType));
     const fetched = await pLimit(concurrency).map(children, async (child) => ({
       child,
-      raw: await source.manifest(child.digest, { ...options, mediaType: child.mediaType }),
+      raw: await findChild(source, child, options),
     }));
-    for (const { child, raw: found } of fetched) await visit(found, child, depth - 1);
+    for (const { child, raw: found } of fetched) {
+      if (found !== undefined) await visit(found, child, depth - 1);
+      else if (child.platform === undefined || isUnknownPlatform(child.platform)) missing.push(child.digest);
+      else missing.push(formatPlatform(child.platform));
+    }
   };
   await visit(root, undefined, 8);
   const size = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
@@ -91,7 +102,22 @@ export async function describeImage(
     mediaType: root.descriptor.mediaType,
     size,
     manifests,
+    ...(missing.length === 0 ? {} : { missing }),
   };
+}
+
+/** Undefined if the source does not have it. */
+async function findChild(
+  source: Source,
+  { digest, mediaType }: Descriptor,
+  options: CallOptions,
+): Promise<RawManifest | undefined> {
+  try {
+    return await source.manifest(digest, { ...options, mediaType });
+  } catch (error) {
+    if (isAppError(error, "NOT_FOUND")) return undefined;
+    throw error;
+  }
 }
 
 async function describeManifest(
