@@ -18,7 +18,7 @@ export interface TarEntry {
 }
 
 /** No archive of images has more entries. */
-const maxEntries = 1_000_000;
+const maxEntries = 500_000;
 /** No extended header is longer, and all of them together are not longer, in bytes. */
 const maxExtendedBytes = 1024 * 1024;
 const maxExtendedTotal = 64 * 1024 * 1024;
@@ -42,7 +42,7 @@ export async function* scanTar(cursor: Cursor, path: string): AsyncGenerator<Tar
       if (count >= maxEntries)
         throw unreadArchive(path, `it has more than ${maxEntries} entries, as no archive of images does`);
       place = cursor.position;
-      const block = await cursor.read(blockBytes);
+      const block = cursor.ready(blockBytes) ?? (await cursor.read(blockBytes));
       if (block === undefined || block.every((byte) => byte === 0)) {
         if (count === 0) throw unreadArchive(path, "it is empty, or not a tar");
         if (Object.keys(pending).length > 0) throw damagedArchive(path, "it ends behind an extended header");
@@ -75,10 +75,12 @@ export async function* scanTar(cursor: Cursor, path: string): AsyncGenerator<Tar
         );
       yield entryOf({ ...fields, name, size, link: pending.link ?? fields.link }, cursor, path);
       pending = {};
-      await cursor.skipTo(offset + size);
-      if (cursor.position < offset + size)
+      const end = offset + size;
+      if (cursor.position < end) await cursor.skipTo(end);
+      if (cursor.position < end)
         throw damagedArchive(path, `it is truncated in the middle of ${shownName(name)}`);
-      await cursor.skipTo(offset + size + paddingOf(size));
+      const next = end + paddingOf(size);
+      if (cursor.position < next) await cursor.skipTo(next);
     }
   } catch (error) {
     if (!(error instanceof TarFault)) throw error;
