@@ -20,43 +20,47 @@ export async function* zstdFrames(stream: AsyncIterable<Uint8Array>): AsyncGener
 type State = "magic" | "header" | "block" | "skip-size";
 
 class FrameCutter {
-  /** Bytes of a header that has not come as a whole yet. */
+  /** The header at hand, as far as it has come. */
   #held = Buffer.alloc(0);
   #state: State = "magic";
-  /** Bytes to pass on, or to leave out, before the next header. */
+  /** Bytes of content before the next header. */
   #through = 0;
   #leaveOut = false;
   #checksum = 0;
   #lost = false;
 
   *cut(chunk: Buffer): Generator<Buffer, void> {
-    let left = chunk;
-    while (left.byteLength > 0) {
-      if (this.#lost) {
-        yield left;
-        return;
-      }
+    // What lies between these two belongs to the frame at hand, and has not been passed on.
+    let begin = 0;
+    let at = 0;
+    while (at < chunk.byteLength && !this.#lost) {
       if (this.#through > 0) {
-        const piece = left.subarray(0, this.#through);
-        this.#through -= piece.byteLength;
-        left = left.subarray(piece.byteLength);
-        if (!this.#leaveOut) yield piece;
-        continue;
+        const length = Math.min(this.#through, chunk.byteLength - at);
+        this.#through -= length;
+        at += length;
+        if (this.#leaveOut) begin = at;
+      } else {
+        const from = at;
+        at = Math.min(chunk.byteLength, at + this.#wanted() - this.#held.byteLength);
+        this.#held = Buffer.concat([this.#held, chunk.subarray(from, at)]);
+        // Whether a frame begins here or something to be left out is known when its magic has come as a whole.
+        if (this.#state === "magic" || this.#state === "skip-size") begin = at;
+        if (this.#held.byteLength < this.#wanted()) continue;
+        const magic = this.#state === "magic" ? this.#held : undefined;
+        this.#advance();
+        if (magic !== undefined && this.#state !== "skip-size") yield magic;
       }
-      const missing = this.#wanted() - this.#held.byteLength;
-      this.#held = Buffer.concat([this.#held, left.subarray(0, missing)]);
-      left = left.subarray(missing);
-      if (this.#held.byteLength < this.#wanted()) continue;
-      const header = this.#held;
-      if (this.#advance(header)) {
-        this.#held = Buffer.alloc(0);
-        if (!this.#leaveOut) yield header;
+      if (this.#through === 0 && this.#state === "magic" && begin < at) {
+        yield chunk.subarray(begin, at);
+        begin = at;
       }
     }
+    if (begin < chunk.byteLength) yield chunk.subarray(begin);
   }
 
+  /** What came of a magic that did not come as a whole. */
   rest(): Buffer {
-    return this.#leaveOut ? Buffer.alloc(0) : this.#held;
+    return this.#state === "magic" && !this.#lost ? this.#held : Buffer.alloc(0);
   }
 
   /** Bytes that the header at hand needs. */
@@ -67,19 +71,18 @@ class FrameCutter {
     return headerBytes(this.#held[4] ?? 0);
   }
 
-  /** Takes a header in; false if more bytes belong to it. */
-  #advance(header: Buffer): boolean {
+  /** Takes the header in, which is there as a whole. */
+  #advance(): void {
+    const header = this.#held;
     if (this.#state === "magic") {
       const magic = header.readUInt32LE(0);
-      // What is no frame is passed on as it is, and refused there.
       if (magic === frameMagic) this.#state = "header";
       else if ((magic & 0xfffffff0) >>> 0 === skippableMagic) this.#state = "skip-size";
-      else {
-        this.#lost = true;
-        this.#leaveOut = false;
-      }
-      return this.#lost;
+      // What is no frame is passed on as it is, and refused there.
+      else this.#lost = true;
+      return;
     }
+    this.#held = Buffer.alloc(0);
     this.#leaveOut = this.#state === "skip-size";
     if (this.#state === "skip-size") {
       this.#through = header.readUInt32LE(4);
@@ -97,7 +100,6 @@ class FrameCutter {
         this.#state = "magic";
       }
     }
-    return true;
   }
 }
 
