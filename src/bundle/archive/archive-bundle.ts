@@ -5,7 +5,7 @@ import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { type Digest, isDigest } from "../../oci/digest.ts";
 import { maxManifestBytes, type Parsed, parseManifest } from "../../oci/manifest.ts";
-import { isForeignLayerType, isManifestOrIndexType } from "../../oci/media-types.ts";
+import { isForeignLayerType, isManifestOrIndexType, mediaTypes } from "../../oci/media-types.ts";
 import { formatPlatform, isUnknownPlatform } from "../../oci/platform.ts";
 import type { Bundle } from "../bundle.ts";
 import { blobPath } from "../layout.ts";
@@ -66,7 +66,9 @@ export class ArchiveBundle implements Bundle {
       const roots = made?.roots ?? (await readOciRoots(files, tagsOf));
       const images = nameImages(roots, path, options);
       if (made !== undefined) options.onNote?.(madeNote(path, images, made));
-      return new ArchiveBundle(files, images, made, options.allowMissing === true);
+      const bundle = new ArchiveBundle(files, images, made, options.allowMissing === true);
+      if (made === undefined && items !== undefined) await bundle.#noteSaved(options);
+      return bundle;
     } catch (error) {
       await files[Symbol.asyncDispose]();
       throw error;
@@ -126,6 +128,25 @@ export class ArchiveBundle implements Bundle {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#files[Symbol.asyncDispose]();
+  }
+
+  /** Docker 25 and later write manifests of their own over layers that are not compressed. */
+  async #noteSaved({ onNote }: ArchiveOptions): Promise<void> {
+    const [first] = this.images;
+    if (first === undefined || onNote === undefined) return;
+    const raw = await this.manifest(first.root.digest).catch((error: unknown) => {
+      if (error instanceof AppError) return undefined;
+      throw error;
+    });
+    if (raw === undefined) return;
+    const parsed = parseManifest(raw.bytes, raw.descriptor.mediaType, first.root.digest);
+    if (parsed.kind !== "manifest" || parsed.layers.length === 0) return;
+    if (parsed.layers.every(({ mediaType }) => mediaType === mediaTypes.ociLayer)) {
+      const name = `${imageName(first)} is ${first.root.digest}`;
+      onNote(
+        `the layers in ${this.path} are not compressed, as docker save writes them: ${name} here, and another digest in the registry that it came from`,
+      );
+    }
   }
 
   #file(digest: Digest): ArchiveFile | undefined {

@@ -24,6 +24,9 @@ export interface MadeContent {
   readonly uncompressed: boolean;
 }
 
+/** All manifests that are made of an archive are not longer than this together, in bytes. */
+const maxMadeBytes = 32 * 1024 * 1024;
+
 const Config = z.object({ rootfs: z.object({ diff_ids: z.array(Digest).nullish() }) });
 
 /** Makes manifests for all images of the list. Throws INTEGRITY where list, configs and layers disagree. */
@@ -46,6 +49,8 @@ class Maker {
   uncompressed = false;
   readonly #files: ArchiveFiles;
   readonly #signal: AbortSignal | undefined;
+  /** Size of all manifests that were made. */
+  #bytes = 0;
   /** What is known of each layer file, by the name that links lead to. */
   readonly #facts = new Map<string, LayerFacts>();
 
@@ -84,6 +89,9 @@ class Maker {
       }),
     );
     const root = { mediaType: mediaTypes.ociManifest, digest: digestOf(manifest), size: manifest.byteLength };
+    this.#bytes += this.manifests.has(root.digest) ? 0 : manifest.byteLength;
+    if (this.#bytes > maxMadeBytes)
+      throw unreadArchive(path, "its images have more layers than those of any real archive");
     this.manifests.set(root.digest, manifest);
     if (item.tags.length === 0) return [{ descriptor: root, name: { kind: "none" } }];
     return item.tags.map((tag) => ({ descriptor: root, name: tagName(tag, path) }));

@@ -105,12 +105,11 @@ async function completed(
     if (name.kind !== "none") return [name];
     // oras lists every manifest, those inside of an index too.
     if (parts.has(descriptor.digest)) return [];
-    const parsed = await graph.parsed(descriptor);
-    const config = parsed?.kind === "manifest" ? parsed.config?.digest : undefined;
-    const tags = config === undefined ? [] : tagsOf(config);
+    const found = await graph.look(descriptor);
+    const tags = found?.config === undefined ? [] : tagsOf(found.config);
     if (tags.length > 0)
       return tags.map((tag) => ({ kind: "named", reference: archiveReference(tag, files.path) }));
-    const subject = parsed?.subject?.digest;
+    const subject = found?.subject;
     if (subject === undefined || !homes.has(subject)) return [name];
     homes.set(descriptor.digest, homes.get(subject));
     return [{ kind: "digest", of: homes.get(subject) }];
@@ -124,10 +123,17 @@ async function completed(
 const maxGraphBytes = 256 * 1024 * 1024;
 const maxDepth = 8;
 
+/** What of a manifest matters here: the rest of many of them would fill the memory. */
+interface Seen {
+  readonly children: readonly Pick<Descriptor, "mediaType" | "digest">[];
+  readonly config: Digest | undefined;
+  readonly subject: Digest | undefined;
+}
+
 /** The manifests that are there, read once. */
 class Graph {
   readonly #files: ArchiveFiles;
-  readonly #parsed = new Map<Digest, Parsed | undefined>();
+  readonly #seen = new Map<Digest, Seen | undefined>();
   #bytes = 0;
 
   constructor(files: ArchiveFiles) {
@@ -135,12 +141,11 @@ class Graph {
   }
 
   /** Undefined for what is not there, or cannot be read: whoever copies it says so. */
-  async parsed(descriptor: Descriptor): Promise<Parsed | undefined> {
-    const { digest, mediaType } = descriptor;
-    if (this.#parsed.has(digest)) return this.#parsed.get(digest);
+  async look({ digest, mediaType }: Seen["children"][number]): Promise<Seen | undefined> {
+    if (this.#seen.has(digest)) return this.#seen.get(digest);
     const file = this.#files.find(blobPath(digest));
     this.#bytes += file?.size ?? 0;
-    let found: Parsed | undefined;
+    let found: Seen | undefined;
     if (file !== undefined && this.#bytes <= maxGraphBytes && isManifestOrIndexType(mediaType)) {
       try {
         const bytes = await readAll(
@@ -148,22 +153,22 @@ class Graph {
           { mediaType, digest, size: file.size },
           maxManifestBytes,
         );
-        found = parseManifest(bytes, mediaType, digest);
+        found = seenIn(parseManifest(bytes, mediaType, digest));
       } catch (error) {
         if (!(error instanceof AppError) || error.code === "DISK") throw error;
       }
     }
-    this.#parsed.set(digest, found);
+    this.#seen.set(digest, found);
     return found;
   }
 
   /** Digests of all manifests below one, itself left out. */
   async below(root: Descriptor): Promise<ReadonlySet<Digest>> {
     const seen = new Set<Digest>();
-    const visit = async (descriptor: Descriptor, depth: number): Promise<void> => {
-      const parsed = await this.parsed(descriptor);
-      if (parsed?.kind !== "index" || depth > maxDepth) return;
-      for (const child of parsed.manifests) {
+    const visit = async (descriptor: Seen["children"][number], depth: number): Promise<void> => {
+      const found = await this.look(descriptor);
+      if (found === undefined || depth > maxDepth) return;
+      for (const child of found.children) {
         if (seen.has(child.digest) || child.digest === root.digest) continue;
         seen.add(child.digest);
         await visit(child, depth + 1);
@@ -181,4 +186,13 @@ function parse(bytes: Buffer, mediaType: string, name: string, path: string): Pa
     if (error instanceof AppError && error.code === "INTEGRITY") throw error;
     throw damagedArchive(path, "its index.json cannot be read", error);
   }
+}
+
+function seenIn(parsed: Parsed): Seen {
+  const children = parsed.kind === "index" ? parsed.manifests : [];
+  return {
+    children: children.map(({ mediaType, digest }) => ({ mediaType, digest })),
+    config: parsed.kind === "manifest" ? parsed.config?.digest : undefined,
+    subject: parsed.subject?.digest,
+  };
 }

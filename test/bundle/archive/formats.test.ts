@@ -301,3 +301,28 @@ describe("a sparse archive", () => {
     });
   });
 });
+
+test("a docker save of Docker 25 says that its digest is one of uncompressed layers", async () => {
+  const { manifest, digest } = uncompressed(app);
+  const tars = app.layers.map(({ bytes }) => gunzipSync(bytes));
+  const blob = (content: Buffer): Entry => ({ name: `blobs/sha256/${hexOf(digestOf(content))}`, content });
+  const config = `blobs/sha256/${hexOf(app.config.descriptor.digest)}`;
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const annotations = { [containerd]: "docker.io/team/app:1.0", [refName]: "1.0" };
+  const path = await writeTar(folder.join("classic25.tar"), [
+    ...[...tars, app.config.bytes, manifest].map(blob),
+    indexEntry([{ mediaType, digest, size: manifest.byteLength, annotations }]),
+    {
+      name: "manifest.json",
+      content: JSON.stringify([{ Config: config, RepoTags: ["team/app:1.0"], Layers: [] }]),
+    },
+    layoutEntry,
+  ]);
+  const notes: string[] = [];
+  expect(await pushed(path, { onNote: (note) => notes.push(note) })).toEqual({
+    "docker.io/team/app:1.0": digest,
+  });
+  expect(notes).toEqual([
+    `the layers in ${path} are not compressed, as docker save writes them: docker.io/team/app:1.0 is ${digest} here, and another digest in the registry that it came from`,
+  ]);
+});
