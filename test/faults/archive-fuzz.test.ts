@@ -1,4 +1,4 @@
-/** Row 51, by chance: `npm run torture` tries thousands of these. */
+/** Row 51, by chance: `npm run torture:archives` tries thousands of these. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { honest, hostile, survive } from "../support/hostile-archives.ts";

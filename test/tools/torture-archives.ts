@@ -1,4 +1,4 @@
-/** `npm run torture [-- RUNS]`: hostile archives by the thousand (10,000 if left out). Fails on a crash, a hang, or too much memory. */
+/** `npm run torture:archives [-- RUNS]`: hostile archives by the thousand (10,000 if left out). Fails on a crash, a hang, or too much memory. */
 import fc from "fast-check";
 import { honest, hostile, survive } from "../support/hostile-archives.ts";
 import { tempDir } from "../support/temp.ts";
