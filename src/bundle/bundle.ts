@@ -12,4 +12,6 @@ export interface Bundle extends Source, AsyncDisposable {
   readonly totalBytes: number;
   /** True if this content is there (which is not yet to say that it is undamaged). */
   has(digest: Digest): boolean;
+  /** Throws DISK if it has changed since it was opened: what is wrong with it then says nothing of the bundle. */
+  refuseChanged(): Promise<void>;
 }

@@ -1,12 +1,14 @@
 /** Positional reads and writes that are whole or fail, and the system's errors in words. */
 import type { FileHandle } from "node:fs/promises";
+import { constants } from "node:os";
 import { AppError, systemCode } from "../errors.ts";
 
+const gone = "check the disk and its connection, then run the same command again";
 const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
   ENOENT: { text: "there is no such file or folder", hint: "check the path" },
   EACCES: { text: "permission denied", hint: "choose another folder, or ask for the right to use this one" },
   EPERM: { text: "permission denied", hint: "choose another folder, or ask for the right to use this one" },
-  EROFS: { text: "the file system is read-only", hint: "choose another folder" },
+  EROFS: { text: "the file system is read-only", hint: "make it writable, or choose another folder" },
   ENOSPC: { text: "no space left on the disk", hint: "make room, then run the same command again" },
   EDQUOT: { text: "your disk quota is used up", hint: "make room, then run the same command again" },
   EFBIG: {
@@ -15,13 +17,17 @@ const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
   },
   EISDIR: { text: "it is a folder", hint: "name a file" },
   ENOTDIR: { text: "a part of the path is not a folder", hint: "check the path" },
-  EIO: { text: "the disk reports an error", hint: "check the disk" },
+  EIO: { text: "the disk reports an error", hint: gone },
+  ENXIO: { text: "the disk is gone", hint: gone },
+  ENODEV: { text: "the disk is gone", hint: gone },
+  ESTALE: { text: "the network file system has lost it", hint: gone },
+  ETIMEDOUT: { text: "the network file system does not answer", hint: gone },
 };
 
 /** The DISK error for a failed file operation. `what` continues "Cannot": `write bundle.tar`. */
 export function diskError(what: string, cause: unknown): AppError {
   if (cause instanceof AppError) return cause;
-  const code = systemCode(cause) ?? "";
+  const code = nameOf(systemCode(cause) ?? "");
   const known = reasons[code];
   const text = known?.text ?? (cause instanceof Error ? cause.message : String(cause));
   const forbidden = what.startsWith("read ") && /^(?:EACCES|EPERM)$/.test(code);
@@ -30,6 +36,12 @@ export function diskError(what: string, cause: unknown): AppError {
     cause,
     ...(code === "" ? {} : { details: { code } }),
   });
+}
+
+/** libuv has no names for some (EDQUOT, ESTALE): `Unknown system error -122`. */
+function nameOf(code: string): string {
+  const number = Number(/^Unknown system error -(\d+)$/.exec(code)?.[1]);
+  return Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? code;
 }
 
 /** Writes all of the buffers at a position (bytes). Throws DISK. */

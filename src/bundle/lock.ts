@@ -1,19 +1,31 @@
-/** One program at a time writes a bundle: a lock file beside it holds the process id of the one that does. */
-import { open, readFile, rm } from "node:fs/promises";
-import { hostname } from "node:os";
-import { z } from "zod";
+/**
+ * One program at a time writes a bundle: a lock file beside it says which process does. A lock appears whole, or not at
+ * all. One whose owner has died is removed by whoever holds the lock of that very lock (its name is the digest of
+ * the text, so no two locks share it): of two programs that find it, one cannot remove what the other has put in
+ * its place meanwhile.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { link, open, readFile, rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive, Owner, thisProcess } from "../content/owner.ts";
+import { reached } from "../content/points.ts";
 import { AppError, systemCode } from "../errors.ts";
 import { diskError } from "./disk.ts";
 
-const Owner = z.object({ pid: z.number().int().positive(), host: z.string() });
-const maxTries = 5;
+/** Others may come and go while we try: beyond this something else is wrong. */
+const maxTries = 50;
+/** How long a lock may be torn because it is being written, where files cannot appear whole: in milliseconds. */
+const tornMs = 25;
+const maxTornTries = 20;
 
 /** The lock of one bundle that is being written. */
 export class BundleLock {
   readonly #path: string;
+  readonly #text: string;
 
-  private constructor(path: string) {
+  private constructor(path: string, text: string) {
     this.#path = path;
+    this.#text = text;
   }
 
   /**
@@ -22,31 +34,102 @@ export class BundleLock {
    */
   static async take(bundle: string): Promise<BundleLock> {
     const path = `${bundle}.part.lock`;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const file = await open(path, "wx", 0o644);
-        await file
-          .writeFile(JSON.stringify({ pid: process.pid, host: hostname() }))
-          .finally(async () => await file.close());
-        return new BundleLock(path);
-      } catch (error) {
-        if (systemCode(error) !== "EEXIST") throw diskError(`write ${path}`, error);
-        const owner = await readOwner(path);
-        if (attempt === maxTries || (owner !== undefined && isAlive(owner))) throw taken(bundle, path, owner);
-        await rm(path, { force: true });
-      }
+    const text = JSON.stringify({ ...thisProcess(), nonce: randomBytes(8).toString("hex") });
+    try {
+      await acquire(path, text);
+    } catch (error) {
+      if (error instanceof Held) throw taken(bundle, path, error.owner);
+      throw diskError(`write ${path}`, error);
     }
+    reached("lock:taken");
+    return new BundleLock(path, text);
   }
 
-  /** Gives the lock back. */
+  /** Gives the lock back, unless somebody has taken it away. */
   async release(): Promise<void> {
-    await rm(this.#path, { force: true });
+    await remove(this.#path, this.#text);
   }
 }
 
-/** Who holds a lock; undefined for a torn one, which nobody holds, or one that is gone by now. */
-async function readOwner(path: string): Promise<z.infer<typeof Owner> | undefined> {
-  const text = await readFile(path, "utf8").catch(() => "");
+/** Somebody else has the lock. */
+class Held extends Error {
+  readonly owner: Owner | undefined;
+
+  constructor(owner: Owner | undefined) {
+    super("the lock is held");
+    this.owner = owner;
+  }
+}
+
+/** Makes the lock file ours. Throws Held, or what the system says. */
+async function acquire(path: string, text: string): Promise<void> {
+  let torn = 0;
+  for (let attempt = 1; attempt <= maxTries; attempt += 1) {
+    if (await appear(path, text)) return;
+    const found = await readFile(path, "utf8").catch((error: unknown) => {
+      if (systemCode(error) === "ENOENT") return undefined;
+      throw error;
+    });
+    if (found === undefined) continue;
+    const owner = ownerIn(found);
+    if (owner !== undefined && isAlive(owner)) throw new Held(owner);
+    if (owner === undefined && torn < maxTornTries) {
+      torn += 1;
+      await sleep(tornMs);
+      continue;
+    }
+    await breakStale(path, found, text);
+  }
+  throw new Held(undefined);
+}
+
+/** Removes a lock that nobody holds, unless it is another one by now. */
+async function breakStale(path: string, stale: string, text: string): Promise<void> {
+  const guard = `${path}.${createHash("sha256").update(stale).digest("hex").slice(0, 16)}`;
+  await acquire(guard, text);
+  try {
+    await remove(path, stale);
+  } finally {
+    await remove(guard, text);
+  }
+}
+
+async function remove(path: string, text: string): Promise<void> {
+  const found = await readFile(path, "utf8").catch(() => undefined);
+  if (found === text) await rm(path, { force: true });
+}
+
+/** Makes a file with all of its text at once. False if there is one. */
+async function appear(path: string, text: string): Promise<boolean> {
+  const draft = `${path}.${randomBytes(8).toString("hex")}.new`;
+  try {
+    await write(draft, text);
+    await link(draft, path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") return false;
+    // The file systems of USB disks have no links.
+    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"].includes(systemCode(error) ?? ""))
+      throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+  return await write(path, text).then(
+    () => true,
+    (error: unknown) => {
+      if (systemCode(error) === "EEXIST") return false;
+      throw error;
+    },
+  );
+}
+
+async function write(path: string, text: string): Promise<void> {
+  const file = await open(path, "wx", 0o644);
+  await file.writeFile(text).finally(async () => await file.close());
+}
+
+/** Who holds a lock; undefined for a torn one, which nobody holds. */
+function ownerIn(text: string): Owner | undefined {
   try {
     return Owner.parse(JSON.parse(text));
   } catch {
@@ -54,19 +137,7 @@ async function readOwner(path: string): Promise<z.infer<typeof Owner> | undefine
   }
 }
 
-/** A process of another machine (a shared folder) counts as alive: nobody here can tell. */
-function isAlive({ pid, host }: z.infer<typeof Owner>): boolean {
-  if (host !== hostname()) return true;
-  if (pid === process.pid) return true;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) !== "ESRCH";
-  }
-}
-
-function taken(bundle: string, path: string, owner: z.infer<typeof Owner> | undefined): AppError {
+function taken(bundle: string, path: string, owner: Owner | undefined): AppError {
   const who = owner === undefined ? "another process" : `process ${owner.pid} on ${owner.host}`;
   return new AppError("CONFLICT", `Cannot write ${bundle}: ${who} is writing it`, {
     hint: `wait for it to end; if it is no mirror, remove ${path}`,

@@ -2,15 +2,22 @@
  * Reads a bundle in place: `mirror.json` and the layout rule give every offset, so nothing is unpacked or searched.
  * Each header is compared with the one that the layout rule makes, so a damaged one is found with the blob's name.
  */
-import { type FileHandle, open } from "node:fs/promises";
-import type { ByteStream, ManifestOptions, OpenOptions, RawManifest } from "../content/content.ts";
-import { readAll } from "../content/verify.ts";
-import { AppError } from "../errors.ts";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import type {
+  ByteStream,
+  ManifestOptions,
+  OpenOptions,
+  RawManifest,
+  SeveralPlaces,
+} from "../content/content.ts";
+import { readAll, verified } from "../content/verify.ts";
+import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import type { Bundle } from "./bundle.ts";
 import { diskError, readExactly } from "./disk.ts";
+import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
 import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
 import { type BundleImage, imageName, mirrorFilePath, readMirrorFile } from "./metadata.ts";
@@ -28,17 +35,20 @@ const metadataPaths: ReadonlySet<string> = new Set([
 ]);
 
 /** An open bundle. Close it when done. */
-export class BundleReader implements Bundle {
+export class BundleReader implements Bundle, SeveralPlaces {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;
   readonly totalBytes: number;
   readonly #file: FileHandle;
   readonly #layout: Layout;
+  readonly #identity: FileIdentity;
+  /** Content that was wrong when it was read last. */
+  readonly #doubted = new Set<Digest>();
 
   private constructor(
     path: string,
-    file: FileHandle,
+    { file, identity }: { file: FileHandle; identity: FileIdentity },
     description: { images: readonly BundleImage[]; contents: BundleContents },
     layout: Layout,
   ) {
@@ -47,6 +57,7 @@ export class BundleReader implements Bundle {
     this.contents = description.contents;
     this.totalBytes = layout.totalBytes;
     this.#file = file;
+    this.#identity = identity;
     this.#layout = layout;
   }
 
@@ -55,16 +66,18 @@ export class BundleReader implements Bundle {
    * is none, INTEGRITY if it is damaged or truncated.
    */
   static async open(path: string): Promise<BundleReader> {
-    const file = await open(path, "r").catch((error: unknown) => {
+    const unreadable = (error: unknown): never => {
       throw diskError(`read ${path}`, error);
-    });
+    };
+    // A pipe is not even opened: that would wait for its other end.
+    if (!(await stat(path).catch(unreadable)).isFile()) {
+      throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
+        hint: "name the bundle that mirror pull wrote",
+      });
+    }
+    const file = await open(path, "r").catch(unreadable);
     try {
-      const found = await file.stat();
-      if (!found.isFile()) {
-        throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
-          hint: "name the bundle that mirror pull wrote",
-        });
-      }
+      const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
       const mirrorFile = metadata.at(-1);
       if (mirrorFile === undefined) throw notABundle(path);
@@ -80,7 +93,7 @@ export class BundleReader implements Bundle {
         const state = found.size < layout.totalBytes ? "truncated" : "longer than it should be";
         throw damaged(path, `it is ${state}: ${found.size} bytes, expected ${layout.totalBytes}`);
       }
-      return new BundleReader(path, file, description, layout);
+      return new BundleReader(path, { file, identity: found }, description, layout);
     } catch (error) {
       await file.close();
       throw error;
@@ -101,8 +114,11 @@ export class BundleReader implements Bundle {
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
     const digest = isDigest(reference) ? reference : (await this.resolve(reference)).digest;
     const entry = this.#entry(digest);
-    const content = await this.open({ mediaType: "", digest, size: entry.size }, options);
-    const bytes = await readAll(content, { mediaType: "", digest, size: entry.size }, maxManifestBytes);
+    const descriptor = { mediaType: "", digest, size: entry.size };
+    const content = await this.open(descriptor, options);
+    const bytes = await readAll(content, descriptor, maxManifestBytes).catch(async (error: unknown) => {
+      throw await this.#judged(error, digest);
+    });
     const rooted = this.images.find((image) => image.root.digest === digest)?.root.mediaType;
     const { mediaType } = parseManifest(bytes, options.mediaType ?? rooted ?? "", digest);
     return { bytes, descriptor: { mediaType, digest, size: entry.size } };
@@ -116,7 +132,24 @@ export class BundleReader implements Bundle {
         `${descriptor.digest} is ${entry.size} bytes in it, and ${descriptor.size} in the manifest`,
       );
     }
-    return this.#read(entry, options.offset ?? 0);
+    if (!this.#doubted.has(descriptor.digest)) return this.#read(entry, options);
+    await this.refuseChanged();
+    const content = this.#read(entry, options);
+    return (options.offset ?? 0) > 0 ? content : this.#proved(content, descriptor);
+  }
+
+  /**
+   * Told that content was wrong as it came: the next time it is read, the reader looks whether the file has changed
+   * since it was opened, and proves the content itself, so that the error names the file. There is no other place.
+   */
+  distrust({ digest }: Descriptor): boolean {
+    this.#doubted.add(digest);
+    return false;
+  }
+
+  /** Throws DISK if the file has changed since it was opened: what is wrong with it then says nothing of the bundle. */
+  async refuseChanged(): Promise<void> {
+    await refuseChanged(this.#file, this.path, this.#identity);
   }
 
   /** Equal for bundles that are to have the same bytes. */
@@ -144,21 +177,44 @@ export class BundleReader implements Bundle {
     return entry;
   }
 
-  async *#read(entry: BlobEntry, offset: number): AsyncGenerator<Uint8Array, void> {
+  async *#read(entry: BlobEntry, { offset = 0, signal }: OpenOptions): AsyncGenerator<Uint8Array, void> {
     const name = `${entry.digest} in ${this.path}`;
-    if (offset === 0 && entry.size <= smallBlobBytes) {
-      const bytes = await readExactly(
-        this.#file,
-        entry.headerOffset,
-        entry.header.byteLength + entry.size,
-        name,
-      );
-      compareHeader(bytes.subarray(0, entry.header.byteLength), this.path, entry, entry.digest);
-      if (entry.size > 0) yield bytes.subarray(entry.header.byteLength);
-      return;
+    try {
+      if (offset === 0 && entry.size <= smallBlobBytes) {
+        const length = entry.header.byteLength + entry.size;
+        const bytes = await readExactly(this.#file, entry.headerOffset, length, name);
+        compareHeader(bytes.subarray(0, entry.header.byteLength), this.path, entry, entry.digest);
+        if (entry.size > 0) yield bytes.subarray(entry.header.byteLength);
+        return;
+      }
+      if (offset === 0) await checkHeader(this.#file, this.path, entry, entry.digest);
+      const content = readFileRange(this.#file, entry.contentOffset + offset, entry.size - offset, name);
+      for await (const chunk of content) {
+        signal?.throwIfAborted();
+        yield chunk;
+      }
+    } catch (error) {
+      // It was whole when it was opened.
+      if (isAppError(error, "INTEGRITY")) await this.refuseChanged();
+      throw error;
     }
-    if (offset === 0) await checkHeader(this.#file, this.path, entry, entry.digest);
-    yield* readFileRange(this.#file, entry.contentOffset + offset, entry.size - offset, name);
+  }
+
+  async *#proved(content: ByteStream, descriptor: Descriptor): AsyncGenerator<Uint8Array, void> {
+    try {
+      yield* verified(content, descriptor);
+    } catch (error) {
+      throw await this.#judged(error, descriptor.digest);
+    }
+  }
+
+  /** The error for content that is wrong, by the name of the file. */
+  async #judged(error: unknown, digest: Digest): Promise<unknown> {
+    // What the reader itself has found names the file, and no digest alone.
+    if (!isAppError(error, "INTEGRITY") || error.details?.["digest"] !== digest) return error;
+    await this.refuseChanged();
+    const state = error.message.slice(`Cannot verify ${digest}: `.length);
+    return damaged(this.path, `${digest} is damaged: ${state}`, error);
   }
 }
 
@@ -225,9 +281,10 @@ async function firstHeader(
   }
 }
 
-function damaged(path: string, state: string): AppError {
+function damaged(path: string, state: string, cause?: unknown): AppError {
   return new AppError("INTEGRITY", `Cannot verify ${path}: ${state}`, {
     hint: "copy the bundle again, or pull it again",
+    cause,
   });
 }
 

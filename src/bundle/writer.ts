@@ -6,7 +6,7 @@
 import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import pLimit from "p-limit";
-import type { BlobSource, ByteStream, OpenOptions, Pushed, PushOptions, Target } from "../content/content.ts";
+import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { reached } from "../content/points.ts";
 import type { Clock } from "../content/retry.ts";
@@ -14,23 +14,16 @@ import { Proof, resuming } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
-import type { Claim } from "./claims.ts";
+import type { Claim, Mark } from "./claims.ts";
 import { diskError } from "./disk.ts";
 import { EarlySync } from "./early-sync.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
-import { changeLayout, openPart, type Part, type PartOptions } from "./part.ts";
+import { changeLayout, cut, openPart, type Part, type PartOptions } from "./part.ts";
 import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
 import { writeManifests } from "./part-manifests.ts";
 import { checkBundlePath, partPath, removePart, syncFolder } from "./part-place.ts";
-
-/** Content of an earlier bundle, which need not be fetched. */
-export interface Reusable {
-  /** What messages call it. */
-  readonly path: string;
-  has(digest: Digest): boolean;
-  open(descriptor: Descriptor, options?: OpenOptions): Promise<ByteStream>;
-}
+import { Reading, type Reusable } from "./reusable.ts";
 
 export interface WriterOptions extends PartOptions {
   readonly clock: Clock;
@@ -51,7 +44,7 @@ export class BundleWriter implements Target {
   readonly #part: Part;
   readonly #lock: BundleLock;
   readonly #options: WriterOptions;
-  readonly #done = new Set<Digest>();
+  #done = new Set<Digest>();
   /** Hashing runs on one core, and a disk that turns reads from one place best. */
   readonly #proofs = pLimit(2);
   /** Manifests that were stored before anything was fetched. */
@@ -71,6 +64,7 @@ export class BundleWriter implements Target {
         await part.file.datasync();
         await part.journal.sync();
       },
+      close: async () => await part.file.close(),
     });
     this.#lock = lock;
     this.#options = options;
@@ -84,7 +78,6 @@ export class BundleWriter implements Target {
   static async open(path: string, layout: Layout, options: WriterOptions): Promise<BundleWriter> {
     await checkBundlePath(path);
     const lock = await BundleLock.take(path);
-    reached("lock:taken");
     try {
       if (options.fresh === true) await removePart(path);
       return new BundleWriter(path, layout, { part: await openPart(path, layout, options), lock }, options);
@@ -119,11 +112,14 @@ export class BundleWriter implements Target {
         signal: options.signal,
         onRetry: (attempt, delayMs, cause) => onRetry?.(`read ${digest}`, attempt, delayMs, cause),
       });
-      await this.#fill(entry, left, stream, options);
+      await this.#fill(entry, left, stream, options).catch((error: unknown) => {
+        if (isAppError(error, "INTEGRITY")) this.#note(entry, undefined, 0);
+        throw error;
+      });
     }
-    this.#done.add(digest);
     reached("blob:written");
     this.#part.journal.whole(digest, entry.contentOffset, entry.size);
+    this.#done.add(digest);
     return left === undefined ? "kept" : "stored";
   }
 
@@ -133,8 +129,8 @@ export class BundleWriter implements Target {
   }
 
   /**
-   * Stores the manifests that are in memory anyway, before anything is fetched: the next run need not ask for them.
-   * Throws DISK.
+   * Stores the manifests that are in memory anyway, before anything is fetched: once anything has come, the next run
+   * need not ask for them. Throws DISK.
    */
   async keep(manifests: ManifestStore): Promise<void> {
     for (const entry of await writeManifests(
@@ -153,15 +149,22 @@ export class BundleWriter implements Target {
    * Takes the blobs of some images out again: what stays moves to its place in the new layout. All that stays has
    * to be done. Throws DISK, or the signal's reason; the next run goes on from there.
    */
-  async shrink(layout: Layout): Promise<void> {
+  async shrink(layout: Layout, manifests: ManifestStore): Promise<void> {
     const claims = new Map<Digest, Claim>();
     for (const digest of this.#done) {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
     const place = { path: this.#path, signal: this.#options.signal };
-    await changeLayout(this.#part, claims, layout, place);
+    const found = await changeLayout(this.#part, claims, layout, place);
     this.#layout = layout;
+    this.#done = new Set(found);
+    await this.keep(manifests);
+    if ([...layout.blobs.keys()].every((digest) => this.#done.has(digest))) return;
+    const state = "the disk has no room to take out the images that failed";
+    throw new AppError("DISK", `Cannot write ${this.#path}: ${state}`, {
+      hint: "make room, then run the same command again",
+    });
   }
 
   /** Gives the finished bundle its name, and its size in bytes. Throws INTERNAL if anything is missing, DISK if it cannot be kept. */
@@ -173,19 +176,22 @@ export class BundleWriter implements Target {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
       this.#early.check();
+      await cut(this.#part.file, this.#layout, partPath(this.#path));
       await this.#part.file.sync();
       reached("commit:synced");
       await rename(partPath(this.#path), this.#path);
       this.#committed = true;
       reached("commit:renamed");
       await this.#part.file.close();
+      await syncFolder(dirname(this.#path));
+      // After that: a part without its journal would be nobody's.
       await this.#part.journal.remove();
       reached("commit:journal-removed");
-      await syncFolder(dirname(this.#path));
-      await this.#lock.release();
       return this.#layout.totalBytes;
     } catch (error) {
       throw diskError(`write ${this.#path}`, error);
+    } finally {
+      if (this.#committed) await this.#lock.release();
     }
   }
 
@@ -195,11 +201,9 @@ export class BundleWriter implements Target {
     try {
       // The disk may be full: what was not noted is fetched again.
       await this.#part.journal.close().catch(() => undefined);
-      // A sync in the background may take long, and nobody who pressed Ctrl-C waits for it: the file closes behind it.
-      const closed = this.#early.settled().then(async () => await this.#part.file.close());
-      if (this.#options.signal?.aborted === true) closed.catch(() => undefined);
-      else await closed;
-      if (this.#done.size === this.#kept && this.#part.claims.size === 0) await removePart(this.#path);
+      await this.#early.leave();
+      const isEmpty = this.#done.size === this.#kept && this.#part.claims.size === 0;
+      if (isEmpty && this.#part.isNew) await removePart(this.#path);
     } finally {
       await this.#lock.release();
     }
@@ -238,45 +242,47 @@ export class BundleWriter implements Target {
     let left = proof;
     for (const old of this.#options.reuse ?? []) {
       if (!old.has(entry.digest)) continue;
+      const proved = left.offset === 0 ? new Proof(descriptor) : left.copy();
+      const reading = new Reading(old, descriptor, left.offset);
       try {
-        const content = await old.open(descriptor, { offset: left.offset, signal: options.signal });
-        await this.#fill(entry, left, content, options);
+        await this.#fill(entry, left, reading, options);
         return undefined;
       } catch (error) {
         options.signal?.throwIfAborted();
-        if (!isAppError(error, "INTEGRITY", "DISK")) throw error;
+        const isOldOnes = isAppError(error, "INTEGRITY") || reading.failedWith(error);
+        if (!isOldOnes || !isAppError(error, "INTEGRITY", "DISK")) throw error;
         const state = error.code === "INTEGRITY" ? `${old.path} holds damaged content` : error.message;
         this.#options.onNote?.(`${state}: ${shortDigest(entry.digest)} is fetched`);
-        left = new Proof(descriptor);
+        left = proved;
+        this.#note(entry, left.offset === 0 ? undefined : { got: left.offset, hash: left.hashSoFar() }, 0);
       }
     }
     return left;
   }
 
   async #fill(entry: BlobEntry, proof: Proof, content: ByteStream, options: PushOptions): Promise<void> {
-    const { journal, claims, marks } = this.#part;
-    const { digest, contentOffset: at } = entry;
     if (proof.offset > 0) await frame(this.#fillPlace(entry));
     reached("blob:begun");
-    try {
-      await fill(this.#fillPlace(entry), proof, content, {
-        signal: options.signal,
-        onProgress: options.onProgress,
-        onWrite: (bytes) => this.#early.wrote(bytes),
-        onMark: (mark, bytes) => {
-          claims.set(digest, { digest, at, got: mark.got });
-          marks.set(digest, [mark]);
-          journal.begun({ digest, at }, mark, bytes);
-        },
-      });
-    } catch (error) {
-      if (isAppError(error, "INTEGRITY")) {
-        claims.delete(digest);
-        marks.delete(digest);
-        journal.wrong(digest);
-      }
-      throw error;
+    await fill(this.#fillPlace(entry), proof, content, {
+      signal: options.signal,
+      onProgress: options.onProgress,
+      onWrite: (bytes) => this.#early.wrote(bytes),
+      onMark: (mark, bytes) => this.#note(entry, mark, bytes),
+    });
+  }
+
+  /** Notes how far a blob is in the file, `bytes` further than before; undefined: nothing of it is right. */
+  #note({ digest, contentOffset: at }: BlobEntry, mark: Mark | undefined, bytes: number): void {
+    const { journal, claims, marks } = this.#part;
+    if (mark === undefined) {
+      claims.delete(digest);
+      marks.delete(digest);
+      journal.wrong(digest);
+      return;
     }
+    claims.set(digest, { digest, at, got: mark.got });
+    marks.set(digest, [mark]);
+    journal.begun({ digest, at }, mark, bytes);
   }
 
   #fillPlace(entry: BlobEntry): FillPlace {

@@ -2,6 +2,7 @@
 import { Command } from "@oclif/core";
 import { reportError } from "./error-report.ts";
 import { baseFlags } from "./flags.ts";
+import { withInterruption } from "./interruption.ts";
 
 /** The base of every command. A command parses, calls and returns its result; it does not catch. */
 export abstract class MirrorCommand extends Command {
@@ -9,7 +10,7 @@ export abstract class MirrorCommand extends Command {
   static override baseFlags = baseFlags;
 
   protected override async catch(error: Error): Promise<void> {
-    const report = reportError(error, process.env, `${this.config.bin} ${this.id ?? ""}`);
+    const report = reportError(withInterruption(error), process.env, `${this.config.bin} ${this.id ?? ""}`);
     process.exitCode = report.exitCode;
     if (this.jsonEnabled()) this.logJson(report.json);
     else if (report.text !== "") process.stderr.write(`${report.text}\n`);

@@ -10,7 +10,7 @@ import { parseReference } from "../oci/reference.ts";
 import { maxConfigBytes } from "../sync/config.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
 import type { NodeRole } from "../sync/node.ts";
-import type { Plan, PlanRequest } from "../sync/plan.ts";
+import type { Plan, PlanOptions, PlanRequest } from "../sync/plan.ts";
 
 /** The layout of the bundle that holds a plan's images. */
 export async function layOutPlan(plan: Plan, manifests: ManifestStore): Promise<Layout> {
@@ -47,6 +47,14 @@ export function bundleRequests(
       original: image.original,
     };
   });
+}
+
+/** For whoever plans from a bundle: what was pulled into it is to arrive, and nothing else can. */
+export function bundleContent(bundle: Bundle): Pick<PlanOptions, "includeForeign" | "foreignWay"> {
+  return {
+    includeForeign: ({ digest }) => bundle.has(digest),
+    foreignWay: "pull the bundle again with --include-foreign",
+  };
 }
 
 /**

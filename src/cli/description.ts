@@ -9,11 +9,12 @@ export function formatDescription(image: ImageDescription): string {
     ["digest", image.digest],
     ["type", escapeControl(image.mediaType)],
     ["size", `${formatBytes(image.size)} in ${plural(image.manifests.length, "manifest")}`],
-    ...(image.missing === undefined ? [] : [["missing", escapeControl(image.missing.join(", "))]]),
   ]);
   const referrers = image.referrers ?? [];
   const about = referrers.length === 0 ? [] : [formatReferrers(referrers)];
-  return [head, ...image.manifests.map(formatManifest), ...about].join("\n\n");
+  const missing = (image.missing ?? []).map(({ platform, digest }) => ["missing", platform ?? "", digest]);
+  const lost = missing.length === 0 ? [] : [table(missing)];
+  return [head, ...image.manifests.map(formatManifest), ...lost, ...about].join("\n\n");
 }
 
 /** Signatures, SBOMs and the like: what each says it is, and the tag where it was found by one. */

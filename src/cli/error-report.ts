@@ -3,6 +3,8 @@ import { stripVTControlCharacters } from "node:util";
 import { Errors } from "@oclif/core";
 import { AppError, exitCodes, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
+import { formatFailed } from "../report/summary.ts";
+import { IncompleteImages } from "../sync/describe.ts";
 import { RunFailure } from "../sync/outcome.ts";
 import { isDebug } from "./debug.ts";
 
@@ -30,7 +32,7 @@ export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "
         ...(error.details === undefined ? {} : { details: error.details }),
         ...(debug.length === 0 ? {} : { causes: debug }),
       },
-      ...(error instanceof RunFailure ? { images: error.images } : {}),
+      ...(error instanceof RunFailure || error instanceof IncompleteImages ? { images: error.images } : {}),
     },
     exitCode: error.exitCode,
   };
@@ -38,8 +40,10 @@ export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "
 
 function visible(error: AppError): readonly string[] {
   if (error instanceof RunFailure) {
-    // Each failure was a line of its own when it happened: of one image there is no more to say.
+    // Each failure was a line of its own when it happened: of few images there is no more to say.
+    const failed = formatFailed(error.images);
     const lines = error.images.length > 1 ? [`Error: ${error.message}`] : [];
+    if (failed !== "") lines.unshift(failed);
     return error.hint === undefined ? lines : [...lines, `  hint: ${escapeControl(error.hint)}`];
   }
   return [`Error: ${formatError(error)}`];

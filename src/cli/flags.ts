@@ -3,7 +3,7 @@ import { Flags } from "@oclif/core";
 import type { PlanOptions } from "../sync/plan.ts";
 
 /** Options of the planner that flags decide. */
-export type ContentRules = Pick<PlanOptions, "allowMissing" | "includeForeign">;
+export type ContentRules = Pick<PlanOptions, "allowMissing" | "includeForeign" | "foreignWay">;
 
 /**
  * A flag that may come several times, or with commas. oclif takes the variable of such a flag for one text, which

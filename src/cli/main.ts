@@ -2,6 +2,7 @@
 import { flush, run, settings } from "@oclif/core";
 import { exitCodes, systemCode } from "../errors.ts";
 import { reportError } from "./error-report.ts";
+import { endNow } from "./interruption.ts";
 
 /** Time for what is still being written after an interruption, in milliseconds. */
 const lingerMs = 500;
@@ -12,7 +13,8 @@ export async function main(argv: readonly string[], root: string): Promise<void>
   settings.enableAutoTranspile = false;
   // Before oclif's own, which lets everything but a broken pipe crash the program.
   process.stdout.prependListener("error", onOutputError);
-  process.stderr.prependListener("error", onOutputError);
+  // Messages that nobody can read any more (a terminal that was closed, a full log) are no reason to end a run.
+  process.stderr.on("error", () => undefined);
   try {
     await run([...argv], root);
     await flush();
@@ -23,10 +25,8 @@ export async function main(argv: readonly string[], root: string): Promise<void>
     else if (report.text !== "") process.stderr.write(`${report.text}\n`);
     process.exitCode = report.exitCode;
   }
-  // A name that the system looks up cannot be called off, and even process.exit() waits for it. All has been said by
-  // now, and shells take the signal for the same code.
-  if (process.exitCode === exitCodes.interrupted)
-    setTimeout(() => process.kill(process.pid, "SIGINT"), lingerMs).unref();
+  // All has been said by now.
+  if (process.exitCode === exitCodes.interrupted) setTimeout(endNow, lingerMs).unref();
 }
 
 /** `mirror ls … | head`: whoever reads has enough, which is no failure. A result that cannot be written is one. */
@@ -34,8 +34,6 @@ function onOutputError(error: Error): void {
   const code = systemCode(error);
   if (code === "EPIPE") process.exit(process.exitCode ?? 0);
   const state = code === "ENOSPC" ? "no space left on the disk" : (code ?? error.message);
-  // Nobody may be able to read this either.
-  process.stderr.removeAllListeners("error").on("error", () => undefined);
   process.stderr.write(
     `Error: Cannot write the output: ${state}\n  hint: make room, or write it elsewhere\n`,
   );

@@ -1,9 +1,10 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
-import { checkBundlePath } from "../bundle/part-place.ts";
+import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { BundleWriter } from "../bundle/writer.ts";
 import { KnownManifests } from "../content/known-manifests.ts";
+import { checkWritable } from "../bundle/writable.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
@@ -20,7 +21,9 @@ import { Reuse } from "./reuse.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
-const notPulledHint = "nothing was pulled; correct the list, or pull the others with --keep-going";
+/** `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
+const notPulledHint = (keepGoing: boolean): string =>
+  `nothing was pulled; correct the list, or pull the others ${keepGoing ? "without --fail-fast" : "with --keep-going"}`;
 
 export interface PullOptions {
   readonly path: string;
@@ -47,10 +50,13 @@ export async function pullBundle(
   requests: readonly SourcedRequest[],
   registries: Registries,
   session: Session,
-  options: PullOptions,
+  { path, ...others }: PullOptions,
 ): Promise<PullResult> {
+  // The file behind a link is replaced, beside its own part, and not the link.
+  const options = { ...others, path: await followLink(path) };
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
+  await checkWritable(options.path);
   await using reuse = await Reuse.open({ ...options, emit: session.emit });
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
@@ -65,7 +71,7 @@ export async function pullBundle(
     ...options.content,
   });
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
-    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint);
+    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
   const layout = await layOutPlan(plan, manifests);
   if (reuse.existing?.layoutId === layout.id && (await isWhole(plan, reuse.existing, session))) {
     await discardPart(options.path);
@@ -77,8 +83,9 @@ export async function pullBundle(
     signal: session.signal,
     fresh: options.fresh,
     reuse: reuse.bundles,
-    onTakenUp: (bytes, ofBytes) => {
-      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
+    onTakenUp: (bytes, ofBytes, unused) => {
+      const rest = unused > 0 ? `, and ${formatBytes(unused)} that this list does not need` : "";
+      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}${rest}`;
       session.emit({ type: "note", message });
     },
     onNote: (message) => session.emit({ type: "note", message }),
@@ -100,7 +107,8 @@ export async function pullBundle(
     const wanted = options.keepGoing && !options.failFast;
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
-    if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
+    if (failed.size > 0)
+      await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests), manifests);
     const bundle = { path: options.path, bytes: await writer.commit() };
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
@@ -129,12 +137,13 @@ function unfinished(
   outcomes: readonly ImageOutcome[],
   failures: readonly PlanFailure[],
   session: Session,
-  { path, replaces }: { readonly path: string; readonly replaces: boolean },
+  { path, keepGoing, replaces }: Pick<PullOptions, "path" | "keepGoing"> & { readonly replaces: boolean },
 ): AppError {
   session.finish();
   const images = [...imageResults(outcomes), ...failedPlans(failures)];
   const errors = errorsOf(outcomes, failures);
   const state = replaces ? `${path} is still the earlier one` : `there is no ${path} yet`;
-  const hint = `${state}; run the same command again to go on, or add --keep-going to leave out what fails`;
+  const way = keepGoing ? "" : ", or add --keep-going to leave out what fails";
+  const hint = `${state}; run the same command again to go on${way}`;
   return new RunFailure(images, errors, { hint, nothingDone: true });
 }

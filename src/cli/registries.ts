@@ -13,8 +13,10 @@ import { RegistryRepository } from "../registry/repository.ts";
 import type { RequestTrace } from "../registry/trace.ts";
 import type { Emit } from "../sync/events.ts";
 import { formatTrace, isDebug } from "./debug.ts";
+import { withHosts } from "./host-flags.ts";
 import { parseRegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import { stateFolder } from "./state-folder.ts";
 import { Trust, type TrustFlags } from "./trust.ts";
 
 export interface RegistryFlags extends TrustFlags {
@@ -46,11 +48,11 @@ export class Registries implements AsyncDisposable {
     settings: ReadonlyMap<string, RegistrySettings>,
     { emit }: Pick<Session, "emit">,
   ) {
-    this.#flags = flags;
+    this.#flags = withHosts(flags);
     this.#settings = settings;
     this.#emit = emit;
     this.#credentials = new Credentials({ env: process.env, authfile: flags.authfile });
-    this.#trust = new Trust(flags, settings, process.env);
+    this.#trust = new Trust(this.#flags, settings, process.env);
   }
 
   /**
@@ -135,19 +137,27 @@ export class Registries implements AsyncDisposable {
       credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
+      stateFolder: stateFolder(process.env),
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
       patienceMs: spare ? 0 : patience === undefined ? undefined : patience * 1000,
       onRateLimit: (rate) => this.#emit({ type: "rate-limit", registry: host, ...rate }),
+      onRequest: (trace) => this.#trace(trace),
       ...(isDebug(process.env)
         ? {
-            onRequest: (trace: RequestTrace) => this.#emit({ type: "debug", message: formatTrace(trace) }),
             onNote: (message: string) => this.#emit({ type: "debug", message }),
           }
         : {}),
       onRetry: (what, attempt, delayMs, cause) =>
         this.#emit({ type: "retrying", what, attempt, delayMs, cause }),
     });
+  }
+
+  #trace(trace: RequestTrace): void {
+    if (isDebug(process.env)) this.#emit({ type: "debug", message: formatTrace(trace) });
+    // What a proxy says for a registry that is away is no answer of it.
+    if (typeof trace.outcome === "number" && trace.outcome < 500)
+      this.#emit({ type: "answered", host: new URL(trace.url).host });
   }
 
   #finder(host: string, { login }: RegistrySettings): FindCredential {

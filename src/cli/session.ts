@@ -1,9 +1,9 @@
 /** What one run of a command holds: its reporter, its figures, its registries, and the signal that ends it. */
 import { systemClock } from "../content/retry.ts";
-import { AppError } from "../errors.ts";
 import { createReporter, type Reporter } from "../report/reporter.ts";
 import type { Emit, Totals } from "../sync/events.ts";
 import { Tally } from "../sync/tally.ts";
+import { Interruption } from "./interruption.ts";
 
 export interface SessionOptions {
   readonly quiet: boolean;
@@ -19,7 +19,7 @@ export class Session implements Disposable {
   readonly #controller = new AbortController();
   readonly #reporter: Reporter;
   readonly #tally = new Tally(systemClock);
-  readonly #onSignal: NodeJS.SignalsListener;
+  readonly #interruption: Interruption;
 
   constructor(options: SessionOptions) {
     this.#reporter = createReporter({
@@ -32,15 +32,11 @@ export class Session implements Disposable {
       this.#tally.on(event);
       this.#reporter.on(event);
     };
-    this.#onSignal = () => {
-      // The second Ctrl-C means it: what is on the disk by now is enough to go on from.
-      if (this.signal.aborted) process.exit(130);
-      this.#controller.abort(
-        new AppError("INTERRUPTED", "interrupted", { hint: `run it again to go on: ${options.again}` }),
-      );
-    };
-    process.on("SIGINT", this.#onSignal);
-    process.on("SIGTERM", this.#onSignal);
+    this.#interruption = new Interruption({
+      again: options.again,
+      onFirst: (error) => this.#controller.abort(error),
+      release: () => this.#reporter[Symbol.dispose](),
+    });
   }
 
   get signal(): AbortSignal {
@@ -64,8 +60,7 @@ export class Session implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    process.off("SIGINT", this.#onSignal);
-    process.off("SIGTERM", this.#onSignal);
+    this.#interruption[Symbol.dispose]();
     this.#reporter[Symbol.dispose]();
   }
 }

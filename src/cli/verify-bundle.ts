@@ -5,7 +5,7 @@ import { AppError } from "../errors.ts";
 import { formatBytes, plural } from "../report/format.ts";
 import { makePlan } from "../sync/plan.ts";
 import { type Problem, verifyContent, verifyTarget } from "../sync/verify.ts";
-import { bundleRequests } from "./bundle-plan.ts";
+import { bundleContent, bundleRequests } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -46,8 +46,8 @@ export async function verifyBundle(
       if (event.type !== "image-failed") session.emit(event);
     },
     signal: session.signal,
+    ...bundleContent(bundle),
     allowMissing: options.allowMissing,
-    includeForeign: ({ digest }) => bundle.has(digest),
   });
   const { images, blobs, bytes } = plan.totals;
   session.emit({ type: "planned", images, blobs, bytes });
@@ -58,6 +58,8 @@ export async function verifyBundle(
   }));
   const call = { emit: session.emit, signal: session.signal };
   const damaged = await verifyContent(plan, bundle, call);
+  // Whatever was wrong would be no fault of the bundle.
+  if (broken.length + damaged.length > 0) await bundle.refuseChanged();
   const absent =
     options.target === undefined
       ? []
@@ -81,7 +83,11 @@ const shownImages = 50;
  * The error for a result with problems: INTEGRITY, what is wrong with each image on lines of their own (the result
  * has all of it), and what to do: other things for a damaged bundle than for a registry that lacks something.
  */
-export function verifyFailure(result: VerifyResult, path: string, registry: string | undefined): AppError {
+export function verifyFailure(
+  result: VerifyResult,
+  path: string,
+  { registry, name }: { readonly registry: string | undefined; readonly name: string | undefined },
+): AppError {
   const damaged = result.problems.some(({ place }) => place === "bundle");
   const groups = new Map<string, string[]>();
   for (const { message, images } of result.problems) {
@@ -104,7 +110,7 @@ export function verifyFailure(result: VerifyResult, path: string, registry: stri
     {
       hint: damaged
         ? "copy the bundle again, or pull it again"
-        : `push it: mirror push ${path} --registry ${registry ?? "HOST"}`,
+        : `push it: mirror push ${path} --registry ${registry ?? "HOST"}${name === undefined ? "" : ` --name '${name}'`}`,
       details: {
         problems: result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`),
       },

@@ -12,7 +12,12 @@ import type { Digest } from "../oci/digest.ts";
 import { formatReference, parseReference, tagOrDigest } from "../oci/reference.ts";
 import { listReferrers } from "../registry/referrers.ts";
 import type { RegistryRepository } from "../registry/repository.ts";
-import { describeImage, type ImageDescription, type ReferrerDescription } from "../sync/describe.ts";
+import {
+  describeImage,
+  type ImageDescription,
+  IncompleteImages,
+  type ReferrerDescription,
+} from "../sync/describe.ts";
 
 /** What refers to an image; undefined, with a warning, where the registry does not tell: the image is there. */
 async function findReferrers(
@@ -75,6 +80,7 @@ export default class Inspect extends MirrorCommand {
         ? await this.#bundle(found.path, args.image, session, flags.tag)
         : await this.#registry(found.reference, session, flags);
     this.log(images.map(formatDescription).join("\n\n"));
+    if (images.some(({ missing }) => missing !== undefined)) throw new IncompleteImages(images);
     return { images };
   }
 
@@ -92,8 +98,10 @@ export default class Inspect extends MirrorCommand {
         hint: `mirror ls ${path} shows what is in it`,
       });
     const described: ImageDescription[] = [];
-    for (const image of images)
-      described.push(await describeImage(bundle, image.root.digest, imageName(image)));
+    for (const image of images) {
+      signal.throwIfAborted();
+      described.push(await describeImage(bundle, image.root.digest, imageName(image), { signal }));
+    }
     return described;
   }
 

@@ -74,16 +74,18 @@ export default class Ls extends MirrorCommand {
   }
 
   async #bundle(path: string, tag: string | undefined, session: Session): Promise<readonly Listed[]> {
+    const { signal, note } = session;
     await using bundle = await openBundle(path, {
       tag,
       allowMissing: true,
-      signal: session.signal,
-      onNote: session.note,
+      signal,
+      onNote: note,
     });
     const images: Listed[] = [];
     for (const image of bundle.images) {
+      signal.throwIfAborted();
       const name = imageName(image);
-      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name);
+      const { digest, size, manifests } = await describeImage(bundle, image.root.digest, name, { signal });
       images.push({
         image: name,
         digest,

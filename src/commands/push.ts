@@ -1,7 +1,7 @@
 import { Args } from "@oclif/core";
 import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { bundleRequests } from "../cli/bundle-plan.ts";
+import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
   allowMissingFlag,
@@ -72,8 +72,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       {
         target,
         failFast: flags["fail-fast"],
-        // What was pulled into the bundle is to arrive.
-        content: { allowMissing: flags["allow-missing"], includeForeign: ({ digest }) => bundle.has(digest) },
+        content: { ...bundleContent(bundle), allowMissing: flags["allow-missing"] },
       },
     );
   }

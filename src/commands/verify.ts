@@ -38,7 +38,7 @@ export default class Verify extends MirrorCommand {
     const { flags, args } = await this.parse(Verify);
     const target = flags.registry === undefined ? undefined : parseRegistryTarget(flags.registry);
     const result = await this.#verify(args.bundle, target, flags);
-    if (!result.ok) throw verifyFailure(result, args.bundle, flags.registry);
+    if (!result.ok) throw verifyFailure(result, args.bundle, { registry: flags.registry, name: flags.name });
     this.log(formatVerified(result, args.bundle, flags.registry));
     return result;
   }

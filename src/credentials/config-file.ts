@@ -1,9 +1,24 @@
 /** Changes Docker's config.json (or an auth.json) in place: everything else in it stays, its order of keys included. */
 import { randomBytes } from "node:crypto";
-import { lstat, mkdir, open, readFile, readlink, realpath, rename, rm, stat } from "node:fs/promises";
+import {
+  lstat,
+  mkdir,
+  open,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
 import { secretsIn } from "./kubernetes-secret.ts";
+
+/** Of a file that stays where it is, or of a folder that takes no other. */
+const unreplaceable: ReadonlySet<string> = new Set(["EBUSY", "EXDEV", "EROFS", "EACCES", "EPERM"]);
 
 /** A JSON object of the file. */
 export type JsonObject = Record<string, unknown>;
@@ -107,7 +122,13 @@ async function replace(target: string, path: string, text: string): Promise<void
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw unwritable(path, error);
+    // A file that is mounted on its own into a container can be written, and neither replaced nor accompanied.
+    if (!unreplaceable.has(systemCode(error) ?? "")) throw unwritable(path, error);
+    await writeFile(target, text, { flag: "r+" })
+      .then(async () => await truncate(target, Buffer.byteLength(text)))
+      .catch(() => {
+        throw unwritable(path, error);
+      });
   }
 }
 

@@ -27,6 +27,8 @@ export class Budget {
   #answered: number;
   #firstFailureMs: number | undefined;
   #tries = 0;
+  /** The last two tries failed, and nobody was answered in between: the registry is away. */
+  away = false;
   /** Number of the try that failed last, since the budget last began anew; it makes the back-off. */
   attempt = 0;
 
@@ -39,6 +41,8 @@ export class Budget {
 
   /** Counts a failure. */
   count(failure: AppError): void {
+    const silent = this.#pace.answered === this.#answered;
+    this.away = this.#tries > 0 && silent && isAway(failure);
     this.#tries += 1;
     this.attempt += 1;
     this.#firstFailureMs ??= this.#clock.now();
@@ -59,9 +63,11 @@ export class Budget {
   isSpent(failure: AppError): boolean {
     if (this.#tries >= maxTries) return true;
     if (this.attempt < maxAttempts) return false;
-    const away =
-      failure.code === "NETWORK" || (failure instanceof RegistryError && awayStatuses.has(failure.status));
     const waitedMs = this.#clock.now() - (this.#firstFailureMs ?? 0);
-    return !(away && this.#pace.answered > 0 && waitedMs < this.#options.patienceMs);
+    return !(isAway(failure) && this.#pace.answered > 0 && waitedMs < this.#options.patienceMs);
   }
+}
+
+function isAway(failure: AppError): boolean {
+  return failure.code === "NETWORK" || (failure instanceof RegistryError && awayStatuses.has(failure.status));
 }

@@ -30,7 +30,7 @@ export class RegistryClient {
   readonly registry: string;
   readonly pace: Pace;
   readonly manners: UploadManners;
-  readonly uploads = new UploadDesk();
+  readonly uploads: UploadDesk;
   readonly guard: AddressGuard;
   readonly clock: Clock;
   readonly #options: ClientOptions;
@@ -50,6 +50,7 @@ export class RegistryClient {
     this.clock = options.clock ?? systemClock;
     this.pace = new Pace(options.concurrency ?? defaultConcurrency, this.clock);
     this.manners = new UploadManners(registry, options.chunkBytes);
+    this.uploads = new UploadDesk(this, options.stateFolder);
     this.guard = new AddressGuard(connectHost(registry));
     this.#network = makeNetwork(options, this.clock, this.guard);
     const { credential } = options;
@@ -122,7 +123,7 @@ export class RegistryClient {
         this.#gone ||= silent;
         throw outcome;
       }
-      await this.#wait(wanted, budget.attempt, outcome, delayMs);
+      await this.#wait({ ...wanted, away: budget.away }, budget.attempt, outcome, delayMs);
       // What ends after this is another token than the one that was renewed before.
       progress.challenged = false;
     }
@@ -131,6 +132,7 @@ export class RegistryClient {
   /** Ends all connections. Uploads that were given up have a second to be cancelled, unless a pause is wanted. */
   async close(): Promise<void> {
     if (this.pace.leftMs === 0) await this.uploads.settled(this.clock);
+    await this.uploads.notes?.stored.flush();
     this.#closed.abort(new AppError("INTERRUPTED", `the client of ${this.registry} is closed`));
     await this.#network.close();
   }
@@ -286,12 +288,12 @@ export class RegistryClient {
   }
 
   async #wait(
-    { what, signal }: Pick<RegistryRequest, "what" | "signal">,
+    { what, signal, away = false }: Pick<RegistryRequest, "what" | "signal"> & { readonly away?: boolean },
     attempt: number,
     cause: AppError,
     delayMs: number,
   ): Promise<void> {
     this.#options.onRetry?.(what, attempt, delayMs, cause);
-    await this.clock.sleep(delayMs, untilEither(signal, this.#closed.signal));
+    await this.pace.rest(delayMs, untilEither(signal, this.#closed.signal), away);
   }
 }

@@ -191,8 +191,14 @@ export function answerError(what: string, answer: FailedAnswer, credential?: str
     case 507:
       return make("REGISTRY", " (no space left)", `make room on the disk of ${host}`);
     default:
-      return make("REGISTRY", "", answer.status >= 500 ? `look at the log of ${host}` : undefined);
+      return make("REGISTRY", "", answer.status >= 500 ? brokenHint(answer.status, host) : undefined);
   }
+}
+
+/** A 502 or 504 is of a proxy that did not get to the registry: the registry's log has nothing of it. */
+function brokenHint(status: number, host: string): string {
+  if (status !== 502 && status !== 504) return `look at the log of ${host}`;
+  return `check that the registry behind the proxy at ${host} is running, and can be reached from there`;
 }
 
 /** Text from a server on one line, without control characters and not longer than a person reads. */

@@ -40,6 +40,8 @@ export class Pace {
   /** Number of the last halving: requests sent before it tell nothing new. */
   #epoch = 0;
   readonly #waiting: (() => void)[] = [];
+  /** Those who wait for a registry that answers nobody. */
+  readonly #resting = new Set<AbortController>();
   /** Requests that were answered in earnest so far: progress renews budgets. */
   answered = 0;
 
@@ -68,6 +70,20 @@ export class Pace {
     this.#underWay += 1;
     if (use === "sends") this.#sending += 1;
     return this.#turn(use);
+  }
+
+  /** Waits between two tries; where nobody is answered (`away`), only until somebody is. Rejects with the signal's reason. */
+  async rest(ms: number, signal: AbortSignal, away: boolean): Promise<void> {
+    if (!away) return await this.#clock.sleep(ms, signal);
+    const back = new AbortController();
+    this.#resting.add(back);
+    try {
+      await this.#clock.sleep(ms, AbortSignal.any([signal, back.signal]));
+    } catch (error) {
+      if (signal.aborted || !back.signal.aborted) throw error;
+    } finally {
+      this.#resting.delete(back);
+    }
   }
 
   /** Everybody stays away for so many milliseconds; two minutes at most, unless a `long` pause (a day) is wanted. */
@@ -104,6 +120,7 @@ export class Pace {
 
   #raise(): void {
     this.answered += 1;
+    for (const resting of this.#resting) resting.abort();
     this.#answers += 1;
     if (this.#allowed === Number.POSITIVE_INFINITY || this.#answers < this.#allowed) return;
     // As many good answers as may be asked for at a time: one more from now on.

@@ -20,7 +20,9 @@ import type { RegistryClient } from "./client.ts";
 import { openForeign } from "./foreign.ts";
 import { Manifests } from "./manifests.ts";
 import { mountBlob } from "./upload/mount.ts";
-import { findOrOpen, hasBlob } from "./upload/presence.ts";
+import { hasBlob } from "./upload/presence.ts";
+import type { StoredNotes } from "./upload/stored-notes.ts";
+import { findOrTakeUp } from "./upload/take-up.ts";
 import { uploadBlob } from "./upload/upload.ts";
 import type { UploadPlace } from "./upload/upload-place.ts";
 
@@ -66,6 +68,7 @@ export class RegistryRepository implements Source, Target, Mounter {
 
   async push(blob: BlobSource, options: PushOptions = {}): Promise<Pushed> {
     if (blob.isManifest) {
+      await this.#notes?.flush();
       await this.#manifests.put(blob, blob.descriptor.digest, options);
       return "stored";
     }
@@ -79,21 +82,34 @@ export class RegistryRepository implements Source, Target, Mounter {
   }
 
   async tag(manifest: BlobSource, tag: string, options: CallOptions = {}): Promise<void> {
+    // Once the image is complete nobody looks for its blobs here again: what they are good for elsewhere is known then.
+    await this.#notes?.flush();
     await this.#manifests.put(manifest, tag, options);
   }
 
   async mount(descriptor: Descriptor, fromRepository: string, options: CallOptions = {}): Promise<boolean> {
-    return await mountBlob(this.#place(), descriptor.digest, fromRepository, options.signal);
+    const { digest } = descriptor;
+    const mounted = await mountBlob(this.#place(), digest, fromRepository, options.signal);
+    if (mounted) this.#notes?.add(digest, this.repository);
+    return mounted;
   }
 
   async #pushBlob(blob: BlobSource, options: PushOptions): Promise<Pushed> {
     const place = this.#place();
-    const found =
-      options.force === true ? undefined : await findOrOpen(place, blob.descriptor, options.signal);
-    if (found === "present") return found;
+    const found = options.force === true ? {} : await findOrTakeUp(place, blob.descriptor, options.signal);
+    if (found === "present") {
+      // The run that stored it may have ended before it could note that.
+      this.#notes?.add(blob.descriptor.digest, this.repository);
+      return found;
+    }
     options.onStart?.();
     await uploadBlob(place, blob, options, found);
+    this.#notes?.add(blob.descriptor.digest, this.repository);
     return "stored";
+  }
+
+  get #notes(): StoredNotes | undefined {
+    return this.client.uploads.notes?.stored;
   }
 
   get #push(): readonly string[] {

@@ -19,6 +19,8 @@ export interface ClientOptions extends NetworkOptions, SchemeRules {
   readonly waitsForRateLimit?: boolean | undefined;
   /** A registry that goes away in mid-run is waited for so long, in milliseconds; a minute if left out. */
   readonly patienceMs?: number | undefined;
+  /** Where uploads are noted for later runs; nowhere if left out. */
+  readonly stateFolder?: string | undefined;
   readonly clock?: Clock | undefined;
   /** Told what else is of use to those who look for a fault: which credential is used. Never a secret. */
   readonly onNote?: ((message: string) => void) | undefined;

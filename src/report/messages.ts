@@ -3,6 +3,7 @@ import type { AppError } from "../errors.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { TransferEvent } from "../sync/events.ts";
 import { escapeControl, formatDuration, formatError, withHint } from "./format.ts";
+import { Outages } from "./outages.ts";
 import { unreachable } from "./unreachable.ts";
 
 export interface Message {
@@ -30,6 +31,7 @@ const maxRemembered = 1_000;
 export class Messages {
   readonly #past: string;
   readonly #seen = new Set<string>();
+  readonly #outages = new Outages();
 
   /** `verb` is the command's name: `pull`. */
   constructor(verb: string) {
@@ -49,6 +51,7 @@ export class Messages {
       case "image-failed":
         return { level: "failed", label: "failed", text: failure(event.image, event.error) };
       case "retrying": {
+        if (!this.#outages.tells(event.cause)) return undefined;
         const wait = event.delayMs <= 0 ? "now" : `in ${formatDuration(event.delayMs / 1000)}`;
         // The error names what could not be done, and so does the line already.
         const said = `Cannot ${event.what}: `;
@@ -57,6 +60,9 @@ export class Messages {
         const text = `${escapeControl(event.what)} ${wait} (attempt ${event.attempt}): ${cause}`;
         return { level: "retry", label: "retrying", text };
       }
+      case "answered":
+        if (!this.#outages.ends(event.host)) return undefined;
+        return { level: "retry", label: "back:", text: `${escapeControl(event.host)} answers again` };
       case "warning": {
         const text = withHint(event.message, event.hint);
         return this.#isNew(text) ? { level: "warning", label: "warning:", text } : undefined;

@@ -118,6 +118,7 @@ export class Progress {
         this.#bytesVerified += event.size;
         return;
       case "retrying":
+      case "answered":
       case "warning":
       case "note":
       case "rate-limit":

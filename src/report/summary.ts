@@ -1,6 +1,6 @@
 /** The last word of a run: what was done, and what it cost. */
 import type { RegistryLimit, Totals } from "../sync/events.ts";
-import { escapeControl, formatBytes, formatDuration, formatRate, plural } from "./format.ts";
+import { escapeControl, formatBytes, formatDuration, formatRate, plural, table } from "./format.ts";
 import { verbForms } from "./messages.ts";
 
 /**
@@ -34,6 +34,34 @@ export function formatSummary(totals: Totals, headline: string, verb: string): s
   const moved = `${plural(totals.blobs, "blob")} moved (${formatBytes(totals.bytesMoved)}) in ${time}`;
   const rate = totals.seconds > 0 ? `, ${formatRate(totals.bytesMoved / totals.seconds)}` : "";
   return `${first}\n  ${moved}${rate}${kept === "" ? "" : `\n  ${kept}`}${limits}`;
+}
+
+/** Two of them would fill a line. */
+const longDigest = /\b(sha\d+:[0-9a-f]{12})[0-9a-f]{52,}/g;
+/** Of so many images, the lines about those that failed are no longer in sight at the end. */
+const fewImages = 10;
+
+/**
+ * The images that failed, one a line with its reason, as a table without a final line end; empty where all that was
+ * said of the images of a run is still in sight.
+ *
+ *     2 images failed:
+ *       docker.io/library/app:1.0    the repository has no such tag
+ *       quay.io/team/other:2.1       Cannot read sha256:…: the connection broke
+ */
+export function formatFailed(
+  images: readonly { readonly image: string; readonly error?: { readonly message: string } }[],
+): string {
+  if (images.length <= fewImages) return "";
+  const rows = images.flatMap(({ image, error }) => {
+    if (error === undefined) return [];
+    const [first = ""] = error.message.split("\n");
+    // What could not be found is the image: its name is not said twice.
+    const named = first.indexOf(`${image}: `);
+    const reason = named < 0 ? first : first.slice(named + image.length + 2);
+    return [[` ${image}`, reason.replace(longDigest, "$1…")]];
+  });
+  return rows.length === 0 ? "" : `${plural(rows.length, "image")} failed:\n${table(rows)}`;
 }
 
 /** `docker.io: 76 of 100 requests left, renewed over 6 h`: what the registry last said of its limit. */

@@ -9,6 +9,7 @@ import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { shortDigest } from "../oci/digest.ts";
 import type { CopyEnds, CopyOptions } from "./ends.ts";
+import { concernsAll } from "./fatal.ts";
 import { ManifestWriter } from "./manifest-writer.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
 import { collectTransfers, keyOf, type Need, type Transfer } from "./transfers.ts";
@@ -21,7 +22,7 @@ export interface ImageOutcome {
 
 /**
  * Copies all images of a plan; resolves with what became of each, when nothing is under way any more. Throws only
- * for an aborted signal.
+ * for an aborted signal, and DISK for a bundle that cannot be written or read any more: that is no image's fault.
  */
 export async function copyPlan(
   plan: Plan,
@@ -31,6 +32,7 @@ export async function copyPlan(
   const copier = new Copier(ends, options);
   const outcomes = await copier.copy(plan.images);
   options.signal.throwIfAborted();
+  if (copier.fatal !== undefined) throw copier.fatal;
   return outcomes;
 }
 
@@ -39,9 +41,13 @@ class Copier {
   readonly #options: CopyOptions;
   /** What is under way or done, by place and digest. */
   readonly #moves = new Map<string, Promise<void>>();
+  /** What this run has brought to its place, so that it was not there before. */
+  readonly #brought = new Set<string>();
   readonly #manifests: ManifestWriter;
   readonly #failed = new Set<PlannedImage>();
-  /** Ends what is under way at the first failure, where that is wanted. */
+  /** What ended the run as a whole. */
+  fatal: AppError | undefined;
+  /** Ends what is under way at a failure that concerns all images, and at the first one where that is wanted. */
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
 
@@ -51,7 +57,7 @@ class Copier {
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
     const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
       await this.#limited(need, async () => await this.#move(descriptor, need, true));
-    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again);
+    this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again, this.#brought);
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
@@ -96,6 +102,7 @@ class Copier {
         (await target.mount(descriptor, first.repository, { signal: this.#signal }))
       ) {
         this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "mounted" });
+        this.#brought.add(keyOf(need.place, descriptor.digest));
         return;
       }
       await this.#move(descriptor, need);
@@ -139,6 +146,7 @@ class Copier {
       }
       const outcome = await pushed;
       const { size } = descriptor;
+      if (outcome === "stored") this.#brought.add(key);
       if (outcome === "present") emit({ type: "blob-skipped", size, reason: "exists" });
       else if (outcome === "kept") emit({ type: "blob-skipped", size, reason: "reused", key });
       else emit({ type: "blob-finished", key, size, reused });
@@ -171,6 +179,11 @@ class Copier {
       this.#failed.add(image);
       if (this.#signal.aborted) return { image, error: givenUp(image, thrown) };
       const error = toAppError(thrown);
+      if (concernsAll(error)) {
+        this.fatal = error;
+        this.#stop.abort(error);
+        return { image, error: givenUp(image, error) };
+      }
       emit({ type: "image-failed", image: image.source, error });
       if (this.#options.failFast === true) this.#stop.abort(error);
       return { image, error };

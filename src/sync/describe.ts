@@ -2,7 +2,7 @@
 import pLimit from "p-limit";
 import type { CallOptions, RawManifest, Source } from "../content/content.ts";
 import { readBlob } from "../content/verify.ts";
-import { isAppError } from "../errors.ts";
+import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type ParsedManifest, parseManifest } from "../oci/manifest.ts";
@@ -44,6 +44,30 @@ export interface ReferrerDescription {
   readonly tag?: string;
 }
 
+/** A manifest that an index names, and that is not there. */
+export interface MissingDescription {
+  readonly digest: Digest;
+  readonly platform?: string;
+}
+
+/** An image could be described in part only: manifests of its index are missing. The description has the rest. */
+export class IncompleteImages extends AppError {
+  readonly images: readonly ImageDescription[];
+
+  constructor(images: readonly ImageDescription[]) {
+    const lines = images.flatMap(({ image, missing = [] }) =>
+      missing.map(
+        ({ digest, platform }) =>
+          `Cannot find ${image}: ${platform ?? "a manifest"} (${digest}) is in its index, and not there`,
+      ),
+    );
+    super("NOT_FOUND", lines.join("\n"), {
+      hint: "push the image again, or copy the rest of it with --allow-missing",
+    });
+    this.images = images;
+  }
+}
+
 export interface ImageDescription {
   readonly image: string;
   readonly digest: Digest;
@@ -51,18 +75,15 @@ export interface ImageDescription {
   /** All distinct content of the image. */
   readonly size: number;
   readonly manifests: readonly ManifestDescription[];
-  /** What an archive lacks of its index: platforms, or digests; left out if it is whole. */
-  readonly missing?: readonly string[];
+  /** Children of its index that are not where it is; left out if none are missing. */
+  readonly missing?: readonly MissingDescription[];
   /** What refers to it in its registry; left out for a bundle, and where the registry does not tell. */
   readonly referrers?: readonly ReferrerDescription[];
 }
 
 const concurrency = 8;
 
-/**
- * Reads the manifests (and configs) of an image and describes it. `name` is what the result calls it. Parts of an index
- * that are not there are named; the image itself has to be (NOT_FOUND).
- */
+/** Reads the manifests (and configs) of an image and describes it. `name` is what the result calls it. */
 export async function describeImage(
   source: Source,
   reference: string,
@@ -71,7 +92,7 @@ export async function describeImage(
 ): Promise<ImageDescription> {
   const root = await source.manifest(reference, options);
   const manifests: ManifestDescription[] = [];
-  const missing: string[] = [];
+  const missing: MissingDescription[] = [];
   const sizes = new Map<Digest, number>();
   const visit = async (raw: RawManifest, from: Descriptor | undefined, depth: number): Promise<void> => {
     sizes.set(raw.descriptor.digest, raw.descriptor.size);
@@ -86,12 +107,16 @@ export async function describeImage(
     const children = parsed.manifests.filter((child) => isManifestOrIndexType(child.mediaType));
     const fetched = await pLimit(concurrency).map(children, async (child) => ({
       child,
-      raw: await findChild(source, child, options),
+      raw: await source
+        .manifest(child.digest, { ...options, mediaType: child.mediaType })
+        .catch((error: unknown) => {
+          if (!isAppError(error, "NOT_FOUND")) throw error;
+          return undefined;
+        }),
     }));
     for (const { child, raw: found } of fetched) {
       if (found !== undefined) await visit(found, child, depth - 1);
-      else if (child.platform === undefined || isUnknownPlatform(child.platform)) missing.push(child.digest);
-      else missing.push(formatPlatform(child.platform));
+      else missing.push({ digest: child.digest, ...platformText(child.platform) });
     }
   };
   await visit(root, undefined, 8);
@@ -106,18 +131,8 @@ export async function describeImage(
   };
 }
 
-/** Undefined if the source does not have it. */
-async function findChild(
-  source: Source,
-  { digest, mediaType }: Descriptor,
-  options: CallOptions,
-): Promise<RawManifest | undefined> {
-  try {
-    return await source.manifest(digest, { ...options, mediaType });
-  } catch (error) {
-    if (isAppError(error, "NOT_FOUND")) return undefined;
-    throw error;
-  }
+function platformText(platform: Platform | undefined): { readonly platform?: string } {
+  return platform === undefined || isUnknownPlatform(platform) ? {} : { platform: formatPlatform(platform) };
 }
 
 async function describeManifest(
@@ -139,7 +154,7 @@ async function describeManifest(
   return {
     digest: raw.descriptor.digest,
     mediaType: raw.descriptor.mediaType,
-    ...(platform === undefined || isUnknownPlatform(platform) ? {} : { platform: formatPlatform(platform) }),
+    ...platformText(platform),
     ...(type === undefined ? {} : { artifactType: type }),
     ...(attests === undefined ? {} : { attests }),
     ...(told?.created === undefined ? {} : { created: told.created }),

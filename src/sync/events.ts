@@ -49,6 +49,8 @@ export type TransferEvent =
       readonly delayMs: number;
       readonly cause: AppError;
     }
+  /** A host has answered a request: what was told of an outage before is over. */
+  | { readonly type: "answered"; readonly host: string }
   | { readonly type: "warning"; readonly message: string; readonly hint?: string | undefined }
   /** What is good to know, and nothing to worry about. */
   | { readonly type: "note"; readonly message: string }

@@ -1,11 +1,13 @@
 /**
  * The manifests of images, written once their blobs are there: children before parents, the tag last. A target that
- * lacks parts it said it had gets them for real, once.
+ * lacks parts it said it had gets them for real, once. What it has of an image that was there before is not sent again.
  */
 import type { BlobSource, Target } from "../content/content.ts";
 import { MissingParts } from "../content/missing-parts.ts";
 import { backoffMs, systemClock } from "../content/retry.ts";
+import { isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
+import { parseManifest, successors } from "../oci/manifest.ts";
 import { isIndexType } from "../oci/media-types.ts";
 import type { CopyEnds, CopyOptions } from "./ends.ts";
 import { maxRepairs, partsToSend } from "./missing.ts";
@@ -19,20 +21,27 @@ export class ManifestWriter {
   readonly #ends: CopyEnds;
   readonly #options: CopyOptions;
   readonly #sendAgain: (blob: Descriptor, need: Need) => Promise<void>;
+  /** What was not there before this run, by place and digest: its blobs and manifests. */
+  readonly #brought: Set<string>;
   /** What is under way or done, by place and digest. */
   readonly #stored = new Map<string, Promise<void>>();
   /** What was sent for real because the target did not have it after all. */
   readonly #resent = new Map<string, Promise<void>>();
 
-  /** `sendAgain` sends a blob although the target says that it is there. */
+  /**
+   * `sendAgain` sends a blob although the target says that it is there. `brought` has the blobs that were not there
+   * before, by place and digest.
+   */
   constructor(
     ends: CopyEnds,
     options: CopyOptions,
     sendAgain: (blob: Descriptor, need: Need) => Promise<void>,
+    brought: Set<string>,
   ) {
     this.#ends = ends;
     this.#options = options;
     this.#sendAgain = sendAgain;
+    this.#brought = brought;
   }
 
   /** Writes the manifests of one image, whose blobs are there, and sets its tag. */
@@ -48,14 +57,15 @@ export class ManifestWriter {
         await Promise.all(pending);
         pending = [];
       }
-      const stored = this.#store(descriptor, image);
+      const stored = this.#store(descriptor, image, true);
       stored.catch(() => undefined);
       pending.push(stored);
     }
     await Promise.all(pending);
     const { tag } = image.target;
     const { signal } = this.#options;
-    if (tag === undefined) await this.#store(image.root, image);
+    // The plan has asked for the root: it is not there, or its tag is elsewhere.
+    if (tag === undefined) await this.#store(image.root, image, false);
     else await this.#push(image.root, async (target, blob) => await target.tag(blob, tag, { signal }), image);
   }
 
@@ -64,13 +74,45 @@ export class ManifestWriter {
     await Promise.allSettled([...this.#stored.values(), ...this.#resent.values()]);
   }
 
-  #store(descriptor: Descriptor, image: PlannedImage): Promise<void> {
-    const key = keyOf(this.#ends.placeOf(image.target.repository), descriptor.digest);
+  #store(descriptor: Descriptor, image: PlannedImage, asks: boolean): Promise<void> {
+    const place = this.#ends.placeOf(image.target.repository);
+    const key = keyOf(place, descriptor.digest);
     const known = this.#stored.get(key);
     if (known !== undefined) return known;
-    const stored = this.#push(descriptor, this.#byDigest, image);
+    const store = async (): Promise<void> => {
+      if (asks && this.#mayBeThere(descriptor, place) && (await this.#isThere(descriptor, image))) {
+        this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
+        return;
+      }
+      this.#brought.add(key);
+      await this.#push(descriptor, this.#byDigest, image);
+    };
+    const stored = store();
     this.#stored.set(key, stored);
     return stored;
+  }
+
+  /**
+   * False if that is not worth a question: parts of it were not there, so it was not either. One with a subject is
+   * written at any rate, since a run may have ended before its subject led to it.
+   */
+  #mayBeThere({ digest, mediaType }: Descriptor, place: string): boolean {
+    const parsed = parseManifest(this.#ends.manifests.get(digest), mediaType, digest);
+    if (parsed.subject !== undefined) return false;
+    return !successors(parsed).some((part) => this.#brought.has(keyOf(place, part.digest)));
+  }
+
+  async #isThere(descriptor: Descriptor, image: PlannedImage): Promise<boolean> {
+    const { signal } = this.#options;
+    return await this.#ends.manifestLimit(async () => {
+      signal.throwIfAborted();
+      const target = this.#ends.target(image.target.repository);
+      return await target.has(descriptor, { signal }).catch((error: unknown) => {
+        // Who may not look may write all the same.
+        if (isAppError(error, "DENIED", "AUTH", "REGISTRY")) return false;
+        throw error;
+      });
+    });
   }
 
   readonly #byDigest: Push = async (target, blob) => {

@@ -16,6 +16,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Emit } from "./events.ts";
+import { concernsAll } from "./fatal.ts";
 import { refuseCollisions, type TargetName } from "./naming.ts";
 import type { PlannedNode } from "./node.ts";
 import { walkImage } from "./walk.ts";
@@ -77,6 +78,8 @@ export interface PlanOptions extends CallOptions {
   readonly allowMissing?: boolean | undefined;
   /** Which layers are copied although their licence keeps them out of registries; none if left out. */
   readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
+  /** What the user can do to have them copied; the flag if left out. */
+  readonly foreignWay?: string | undefined;
 }
 
 /** Images resolved at a time: their requests are small, and mostly waiting. */
@@ -84,7 +87,7 @@ const resolveConcurrency = 16;
 
 /**
  * Resolves and walks every image. An image that fails is left out of the plan and reported; CONFLICT and USAGE
- * end the whole, since they mean the list as such.
+ * end the whole, since they mean the list as such, and so does DISK, which means the bundle that is read.
  */
 export async function makePlan(
   requests: readonly PlanRequest[],
@@ -107,7 +110,7 @@ export async function makePlan(
     } catch (thrown) {
       if (signal.aborted) return undefined;
       const failure = { image: request.image, place: request.place, error: toAppError(thrown) };
-      if (failure.error.code === "INTERNAL") defect ??= failure.error;
+      if (failure.error.code === "INTERNAL" || concernsAll(failure.error)) defect ??= failure.error;
       else options.emit({ type: "image-failed", image: failure.image, error: failure.error });
       failures.push(failure);
       if (options.failFast === true || defect !== undefined) stop.abort(failure.error);

@@ -23,6 +23,8 @@ export interface WalkOptions extends CallOptions {
   readonly allowMissing?: boolean | undefined;
   /** True for layers that are copied although their licence keeps them out of registries; none if left out. */
   readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
+  /** What the user can do to have them copied; the flag if left out. */
+  readonly foreignWay?: string | undefined;
 }
 
 /** Nested indexes go this deep in no real image. */
@@ -95,7 +97,7 @@ export async function walkImage(
         options.emit({
           type: "warning",
           message: `${image}: left out the layer ${layer.digest}, which its licence keeps out of registries`,
-          hint: "nodes fetch it from its vendor; where they have no internet, copy it with --include-foreign",
+          hint: `nodes fetch it from its vendor; where they have no internet, ${options.foreignWay ?? "copy it with --include-foreign"}`,
         });
       } else add("layer", layer);
     }

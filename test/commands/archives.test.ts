@@ -165,9 +165,26 @@ describe("a sparse archive", () => {
     expect(JSON.parse(manifest)).toMatchObject({ manifests: [{ digest: app.descriptor.digest }] });
     expect((await mirror("verify", "sparse.tar")).code).toBe(4);
     const inspected = await mirror("inspect", "sparse.tar");
-    expect(inspected.stdout).toMatch(/^missing +linux\/arm64$/m);
+    expect(inspected.stdout).toMatch(/^missing +linux\/arm64 +sha256:[0-9a-f]{64}$/m);
     expect((await mirror("ls", "sparse.tar")).stdout).toContain("linux/amd64");
   });
+});
+
+test("damage in an archive is told with its name when it is pushed", async () => {
+  const [first, ...rest] = dockerSaveEntries([{ image: other, tags: ["damaged/app:1"] }]);
+  if (first === undefined) throw new Error("there are entries");
+  const entries = [first, ...rest].map((entry) =>
+    entry.name.endsWith("/layer.tar")
+      ? { ...entry, content: Buffer.from(entry.content ?? "").fill(1, 2000, 2001) }
+      : entry,
+  );
+  await writeTar(folder.join("damaged.tar"), entries);
+  const pushed = await mirror("push", "damaged.tar", "--registry", target.host);
+  expect(pushed.code).toBe(4);
+  expect(pushed.stderr).toMatch(
+    /Cannot read damaged\.tar: sha256:\w+ in it is damaged: the content has the digest/,
+  );
+  expect(target.manifest("damaged/app", "1")).toBeUndefined();
 });
 
 test("what is no archive of images is refused with what would be one", async () => {

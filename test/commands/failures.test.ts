@@ -177,7 +177,8 @@ describe("a damaged bundle", () => {
       await using target = await startRegistry();
       const pushed = await mirror("push", name, "--registry", target.host);
       expect(pushed.code).toBe(4);
-      expect(pushed.stderr).toContain(`failed ${badName()}: Cannot verify ${digest}`);
+      expect(pushed.stderr).toContain(`failed ${badName()}: Cannot verify ${name}: ${digest} is damaged: `);
+      expect(pushed.stderr).toContain("\n  hint: copy the bundle again, or pull it again\n");
       expect([target.tags("team/good"), target.tags("team/bad")]).toEqual([["1.0"], []]);
       expect(incompleteTags(target)).toEqual([]);
     },

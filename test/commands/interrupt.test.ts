@@ -168,12 +168,12 @@ test("a command that fails does not go on asking for what else it had begun", as
     path: new RegExp(`/manifests/${lost.descriptor.digest}$`),
     intercept: async () => {
       await asked;
-      return undefined;
+      return { status: 403 };
     },
   });
   const { code, stderr } = await runMirror(["inspect", `${registry.host}/team/index:1.0`]);
   expect(code).toBe(1);
-  expect(stderr).toContain(`Error: Cannot find ${registry.host}/team/index@${lost.descriptor.digest}`);
+  expect(stderr).toMatch(/^Error: Cannot .*answered 403/m);
   expect(stderr).not.toContain("retrying");
 }, 15_000);
 

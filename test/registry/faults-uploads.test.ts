@@ -110,3 +110,18 @@ test("rfc-range-refused takes distribution's form", async () => {
   expect((await send("PATCH", { "content-range": "bytes 0-99999/100000" })).status).toBe(400);
   expect((await send("PATCH", { "content-range": "0-99999" })).status).toBe(202);
 });
+
+test("stall-upload keeps what it has taken, and the sender waiting", async () => {
+  const stalled = new Promise<void>((onStall) => {
+    registry.fault("stall-upload", { bytes: 40_000, onStall, match: { method: "PATCH" } });
+  });
+  const location = (await open()).headers.get("location") ?? "";
+  const stop = new AbortController();
+  const type = { "content-type": "application/octet-stream" };
+  const sent = fetch(location, { method: "PATCH", body: bytes, headers: type, signal: stop.signal });
+  await stalled;
+  stop.abort();
+  await expect(sent).rejects.toThrow("abort");
+  const state = await fetch(location);
+  expect([state.status, state.headers.get("range")]).toEqual([204, "0-39999"]);
+});

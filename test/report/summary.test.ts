@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatSummary } from "../../src/report/summary.ts";
+import { formatFailed, formatSummary } from "../../src/report/summary.ts";
 import { MiB, totals } from "./events.ts";
 
 describe("formatSummary", () => {
@@ -53,5 +53,30 @@ describe("formatSummary", () => {
     expect(formatSummary(totals({ blobs: 2, bytesMoved: 5 }), "pulled \x1b[2J", "pull")).toBe(
       "pulled \\x1B[2J\n  2 blobs moved (5 B) in 0 s",
     );
+  });
+});
+
+describe("the list of the images that failed", () => {
+  const many = Array.from({ length: 11 }, (_, index) => ({ image: `docker.io/library/app-${index}:1.0` }));
+  const failed = (image: string, message: string) => ({ image, error: { message } });
+
+  it("names each with its reason, and neither the image twice nor a digest in full", () => {
+    const images = [
+      ...many,
+      failed("quay.io/a/b:1", "Cannot find quay.io/a/b:1: the repository has no such tag"),
+      failed("quay.io/a/long:1", `Cannot read sha256:${"0123456789abcdef".repeat(4)}: it broke\nand more`),
+    ];
+    expect(formatFailed(images)).toBe(
+      [
+        "2 images failed:",
+        " quay.io/a/b:1     the repository has no such tag",
+        " quay.io/a/long:1  Cannot read sha256:0123456789ab…: it broke",
+      ].join("\n"),
+    );
+  });
+
+  it("is left out where all is still in sight, and where none failed", () => {
+    expect(formatFailed([failed("a", "b")])).toBe("");
+    expect(formatFailed(many)).toBe("");
   });
 });

@@ -16,6 +16,10 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** What the program reads from its standard input; nothing if left out. */
   readonly stdin?: string | Uint8Array;
+  /** Its standard input stays open behind that: whoever reads it waits. */
+  readonly stdinStaysOpen?: boolean;
+  /** A program that runs this one, with its arguments: strace, setpriv. */
+  readonly under?: readonly string[];
 }
 
 /** What a program left behind. */
@@ -57,6 +61,7 @@ export function cleanEnvironment(
     XDG_CONFIG_HOME: `${home}/.config`,
     XDG_CACHE_HOME: `${home}/.cache`,
     XDG_DATA_HOME: `${home}/.local/share`,
+    XDG_STATE_HOME: `${home}/.local/state`,
     XDG_RUNTIME_DIR: `${home}/.run`,
     ...extra,
   };
@@ -73,7 +78,13 @@ export async function startMirror(args: readonly string[], options: RunOptions =
   const home = await tempDir();
   const cwd = options.cwd ?? home.join("cwd");
   if (options.cwd === undefined) await mkdir(cwd);
-  const child = spawn(process.execPath, [programPath, ...args], {
+  const [program = process.execPath, ...words] = [
+    ...(options.under ?? []),
+    process.execPath,
+    programPath,
+    ...args,
+  ];
+  const child = spawn(program, words, {
     cwd,
     env: cleanEnvironment(home.path, options.env),
     stdio: ["pipe", "pipe", "pipe"],
@@ -84,7 +95,8 @@ export async function startMirror(args: readonly string[], options: RunOptions =
   child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
   // A program that ends before it has read everything is no failure of the test.
   child.stdin.on("error", () => undefined);
-  child.stdin.end(options.stdin);
+  if (options.stdinStaysOpen === true) child.stdin.write(options.stdin ?? "");
+  else child.stdin.end(options.stdin);
   const ended = once(child, "close");
   // Awaited by `result` and by the disposal; until one of them does, a failed start must not end the test run.
   ended.catch(() => undefined);

@@ -1,6 +1,12 @@
 /** An archive or a layout that another tool wrote, as a bundle: read where it lies, nothing unpacked, all proved. */
-import type { ByteStream, ManifestOptions, OpenOptions, RawManifest } from "../../content/content.ts";
-import { readAll } from "../../content/verify.ts";
+import type {
+  ByteStream,
+  ManifestOptions,
+  OpenOptions,
+  RawManifest,
+  SeveralPlaces,
+} from "../../content/content.ts";
+import { readAll, verified } from "../../content/verify.ts";
 import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { type Digest, isDigest } from "../../oci/digest.ts";
@@ -26,13 +32,15 @@ export interface ArchiveOptions extends NameOptions {
   readonly onNote?: ((message: string) => void) | undefined;
 }
 
-export class ArchiveBundle implements Bundle {
+export class ArchiveBundle implements Bundle, SeveralPlaces {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly totalBytes: number;
   readonly #files: ArchiveFiles;
   readonly #made: MadeContent | undefined;
   readonly #allowMissing: boolean;
+  /** Content that was wrong when it was read last. */
+  readonly #doubted = new Set<Digest>();
 
   private constructor(
     files: ArchiveFiles,
@@ -109,7 +117,9 @@ export class ArchiveBundle implements Bundle {
     const file = this.#file(digest);
     if (file === undefined) throw damagedArchive(this.path, `${digest} is missing`);
     if (file.size !== descriptor.size) throw this.#wrongSize(digest, file.size, descriptor.size);
-    return await this.#files.open(file, options);
+    const content = await this.#files.open(file, options);
+    const whole = (options.offset ?? 0) === 0;
+    return whole && this.#doubted.has(digest) ? this.#proved(content, descriptor) : content;
   }
 
   has(digest: Digest): boolean {
@@ -124,6 +134,19 @@ export class ArchiveBundle implements Bundle {
       const file = this.#file(digest);
       return file === undefined ? 0 : order(file);
     };
+  }
+
+  async refuseChanged(): Promise<void> {
+    await this.#files.refuseChanged();
+  }
+
+  /**
+   * Told that content was wrong as it came: the next time it is read, it is proved here, so that the error names the
+   * archive, or says that the archive has changed. There is no other place.
+   */
+  distrust({ digest }: Descriptor): boolean {
+    this.#doubted.add(digest);
+    return false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -146,6 +169,18 @@ export class ArchiveBundle implements Bundle {
       onNote(
         `the layers in ${this.path} are not compressed, as docker save writes them: ${name} here, and another digest in the registry that it came from`,
       );
+    }
+  }
+
+  async *#proved(content: ByteStream, descriptor: Descriptor): AsyncGenerator<Uint8Array, void> {
+    const { digest } = descriptor;
+    try {
+      yield* verified(content, descriptor);
+    } catch (error) {
+      if (!(error instanceof AppError) || error.details?.["digest"] !== digest) throw error;
+      await this.refuseChanged();
+      const state = error.message.slice(`Cannot verify ${digest}: `.length);
+      throw damagedArchive(this.path, `${digest} in it is damaged: ${state}`, error);
     }
   }
 

@@ -21,6 +21,8 @@ export interface ArchiveFiles extends AsyncDisposable {
   open(file: ArchiveFile, options?: OpenOptions): Promise<ByteStream>;
   /** Where files lie, for those who read many: content is cheap in this order only; undefined if in any. */
   readonly order?: ((file: ArchiveFile) => number) | undefined;
+  /** Throws DISK if the archive has changed since it was opened. */
+  refuseChanged(): Promise<void>;
   /** What is known of a layer already, because all of the archive had to be read. */
   factsOf?(file: ArchiveFile): LayerFacts | undefined;
 }

@@ -5,6 +5,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { diskError } from "../disk.ts";
+import { type FileIdentity, identify, refuseChanged } from "../file-identity.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
 import { decompress } from "./compression.ts";
 import { StreamCursor } from "./cursor.ts";
@@ -24,16 +25,22 @@ export class CompressedFiles implements ArchiveFiles {
   readonly path: string;
   readonly totalBytes: number;
   readonly #file: FileHandle;
+  readonly #identity: FileIdentity;
   readonly #compression: "gzip" | "zstd";
   readonly #kept = new Map<string, Buffer>();
   readonly #facts = new Map<string, LayerFacts>();
   readonly #passes: Passes;
   #index: TarIndex | undefined;
 
-  private constructor(path: string, file: FileHandle, totalBytes: number, compression: "gzip" | "zstd") {
+  private constructor(
+    path: string,
+    { file, identity }: { readonly file: FileHandle; readonly identity: FileIdentity },
+    compression: "gzip" | "zstd",
+  ) {
     this.path = path;
     this.#file = file;
-    this.totalBytes = totalBytes;
+    this.#identity = identity;
+    this.totalBytes = identity.size;
     this.#compression = compression;
     this.#passes = new Passes(() => this.#begin());
   }
@@ -48,8 +55,8 @@ export class CompressedFiles implements ArchiveFiles {
       throw diskError(`read ${path}`, error);
     });
     try {
-      const { size } = await file.stat();
-      const files = new CompressedFiles(path, file, size, compression);
+      const identity = await identify(file, path);
+      const files = new CompressedFiles(path, { file, identity }, compression);
       await files.#look(options.signal);
       return files;
     } catch (error) {
@@ -74,6 +81,10 @@ export class CompressedFiles implements ArchiveFiles {
     if (kept !== undefined) return once(kept.subarray(offset));
     const start = this.find(file.name)?.offset ?? 0;
     return await this.#passes.open(start + offset, start + file.size, signal);
+  }
+
+  async refuseChanged(): Promise<void> {
+    await refuseChanged(this.#file, this.path, this.#identity);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -65,6 +65,10 @@ export class FolderFiles implements ArchiveFiles {
     })();
   }
 
+  async refuseChanged(): Promise<void> {
+    // Each file is opened when it is read.
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     // Each file is closed by whoever reads it.
   }

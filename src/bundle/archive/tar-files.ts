@@ -2,6 +2,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { diskError } from "../disk.ts";
+import { type FileIdentity, identify, refuseChanged } from "../file-identity.ts";
 import { readFileRange } from "../file-range.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
 import { FileCursor } from "./cursor.ts";
@@ -11,12 +12,14 @@ export class TarFiles implements ArchiveFiles {
   readonly path: string;
   readonly totalBytes: number;
   readonly #file: FileHandle;
+  readonly #identity: FileIdentity;
   readonly #index: TarIndex;
 
-  private constructor(path: string, file: FileHandle, totalBytes: number, index: TarIndex) {
+  private constructor(path: string, file: FileHandle, identity: FileIdentity, index: TarIndex) {
     this.path = path;
     this.#file = file;
-    this.totalBytes = totalBytes;
+    this.#identity = identity;
+    this.totalBytes = identity.size;
     this.#index = index;
   }
 
@@ -26,11 +29,11 @@ export class TarFiles implements ArchiveFiles {
       throw diskError(`read ${path}`, error);
     });
     try {
-      const { size } = await file.stat();
+      const identity = await identify(file, path);
       const isSame = async (first: TarFile, second: TarFile): Promise<boolean> =>
         await equalRanges(file, first, second, path);
-      const index = await TarIndex.read(new FileCursor(file, size, path), path, { isSame });
-      return new TarFiles(path, file, size, index);
+      const index = await TarIndex.read(new FileCursor(file, identity.size, path), path, { isSame });
+      return new TarFiles(path, file, identity, index);
     } catch (error) {
       await file.close();
       throw error;
@@ -45,6 +48,10 @@ export class TarFiles implements ArchiveFiles {
     const { offset = 0 } = options;
     const start = this.#index.find(file.name)?.offset ?? 0;
     return readFileRange(this.#file, start + offset, file.size - offset, `${file.name} in ${this.path}`);
+  }
+
+  async refuseChanged(): Promise<void> {
+    await refuseChanged(this.#file, this.path, this.#identity);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

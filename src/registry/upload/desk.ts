@@ -1,6 +1,7 @@
 /** What the uploads to one registry share: blobs that are on their way, and what became of attempts to mount. */
 import type { Pushed } from "../../content/content.ts";
 import type { Clock } from "../../content/retry.ts";
+import { type NotesKeeper, notesIn, type UploadNotes } from "./notes.ts";
 import type { UploadSession } from "./state.ts";
 
 /** After so many refusals in a row no blob is asked for from that repository any more. */
@@ -10,12 +11,19 @@ const cancelMs = 1000;
 
 /** The desk of one registry's client. */
 export class UploadDesk {
+  /** What is kept for later runs; undefined if nothing is. */
+  readonly notes: UploadNotes | undefined;
   readonly #underWay = new Map<string, Promise<Pushed>>();
   /** Sessions that the registry opened instead of mounting: they wait for the upload that follows. */
   readonly #opened = new Map<string, UploadSession>();
   readonly #refusals = new Map<string, number>();
   /** Sessions that are being cancelled. */
   readonly #cancelled = new Set<Promise<unknown>>();
+
+  /** `stateFolder`: where notes are kept. */
+  constructor(client: NotesKeeper, stateFolder: string | undefined) {
+    this.notes = notesIn(stateFolder, client);
+  }
 
   /**
    * Runs an upload unless the same one (`key`) is under way: then that one is waited for, and the content is "present"
@@ -38,7 +46,7 @@ export class UploadDesk {
     }
   }
 
-  /** Takes note of a session that is being cancelled; `request` does not reject. */
+  /** Takes note of a session that is being cancelled, or looked after; `request` does not reject. */
   cancelling(request: Promise<unknown>): void {
     this.#cancelled.add(request);
     const forget = (): void => void this.#cancelled.delete(request);
@@ -56,6 +64,11 @@ export class UploadDesk {
   /** Keeps the session that a mount of a blob into a repository has opened. */
   keep(key: string, session: UploadSession): void {
     this.#opened.set(key, session);
+  }
+
+  /** True if there is such a session. */
+  waits(key: string): boolean {
+    return this.#opened.has(key);
   }
 
   /** Takes that session, if there is one. */

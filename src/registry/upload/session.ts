@@ -36,34 +36,54 @@ export async function openedSession(answer: Answer, place: UploadPlace): Promise
   return { location: sessionLocation(answer, place).href, offset: 0 };
 }
 
-/** Asks how far a session has got; undefined if the registry does not tell, or has lost it. */
-export async function askSession(
+/** What a registry tells of a session. */
+export interface SessionStatus {
+  /** Where it stands; undefined if that is not told, or cannot be told from any other place. */
+  readonly at: UploadSession | undefined;
+  /** The answer that told nothing. */
+  readonly refusal?: RegistryError;
+  /** It was an answer to the question. */
+  readonly speaks: boolean;
+}
+
+/** Asks a registry for the state of a session. Throws what keeps it from answering. */
+export async function statusOf(
   place: UploadPlace,
   session: UploadSession,
-  signal?: AbortSignal,
-): Promise<UploadSession | undefined> {
+  options: { readonly signal?: AbortSignal | undefined; readonly retry?: boolean } = {},
+): Promise<SessionStatus> {
   const { client } = place;
-  if (!client.manners.tellsStatus) return undefined;
   try {
     const answer = await client.request({
+      ...options,
       method: "GET",
       path: new URL(session.location),
       what: `ask how far an upload to ${client.registry}/${place.repository} has got`,
       scopes: place.scopes,
-      signal,
       accept: [200, 202, 204],
     });
     await drain(answer);
     const told = { location: singleHeader(answer, "location"), range: singleHeader(answer, "range") };
     // A page that has nothing to do with uploads is no answer.
     const speaks = answer.status === 204 || told.range !== undefined;
-    client.manners.statusTold(speaks);
-    return speaks ? positionOf(told, session, place) : undefined;
+    return { at: speaks ? positionOf(told, session, place) : undefined, speaks };
   } catch (error) {
     if (!(error instanceof RegistryError)) throw error;
-    client.manners.statusTold(false);
-    return undefined;
+    return { at: undefined, refusal: error, speaks: false };
   }
+}
+
+/** Asks how far a session has got; undefined if the registry does not tell, or has lost it. */
+export async function askSession(
+  place: UploadPlace,
+  session: UploadSession,
+  signal?: AbortSignal,
+): Promise<UploadSession | undefined> {
+  const { manners } = place.client;
+  if (!manners.tellsStatus) return undefined;
+  const { at, speaks } = await statusOf(place, session, { signal });
+  manners.statusTold(speaks);
+  return at;
 }
 
 /** The session at the place that an answer tells; undefined if it tells none that can be told from any other. */
@@ -86,15 +106,18 @@ export function positionOf(
 
 /** Tells the registry that a session is over. Its answer is of no interest: the session would expire anyway. */
 export function cancelSession(place: UploadPlace, session: UploadSession): void {
-  const request = place.client
-    .request({
-      method: "DELETE",
-      path: new URL(session.location),
-      what: "cancel an upload",
-      scopes: place.scopes,
-      accept: [200, 202, 204, 404],
-      retry: false,
-    })
-    .then(discard, () => undefined);
-  place.client.uploads.cancelling(request);
+  place.client.uploads.cancelling(endSession(place, session));
+}
+
+/** The same, resolved when it has answered; never rejects. */
+export async function endSession(place: UploadPlace, session: UploadSession): Promise<void> {
+  const request = {
+    method: "DELETE",
+    path: new URL(session.location),
+    what: "cancel an upload",
+    scopes: place.scopes,
+    accept: [200, 202, 204, 404],
+    retry: false,
+  } as const;
+  await place.client.request(request).then(discard, () => undefined);
 }

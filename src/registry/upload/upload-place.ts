@@ -1,5 +1,5 @@
 /** Where an upload goes: a repository, and in it a session whose location each answer tells anew. */
-import { AppError } from "../../errors.ts";
+import { AppError, isAppError } from "../../errors.ts";
 import type { RegistryClient } from "../client.ts";
 import { type Answer, singleHeader } from "../http.ts";
 
@@ -50,6 +50,21 @@ export function resolveLocation(text: string | undefined, from: URL, place: Uplo
     );
   }
   return url;
+}
+
+/**
+ * The location of a session that was read from a disk, held to what an answer of the registry is held to; and no content
+ * is behind it, which a request to end the session would delete. Undefined if it is not safe to follow.
+ */
+export function rememberedLocation(text: string, origin: URL, place: UploadPlace): URL | undefined {
+  if (!URL.canParse(text)) return undefined;
+  try {
+    const url = resolveLocation(text, origin, place);
+    return /\/manifests\/|\/blobs\/[^/]*(?::|%3a)/i.test(url.pathname) ? undefined : url;
+  } catch (error) {
+    if (!isAppError(error, "REGISTRY")) throw error;
+    return undefined;
+  }
 }
 
 /** The last resort where the Location is missing: the path that distribution gives to an upload of this id. */

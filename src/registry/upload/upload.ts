@@ -5,34 +5,40 @@
  * requests in flight in one session, and none whose outcome is unknown is sent again without asking.
  */
 import type { BlobSource, PushOptions } from "../../content/content.ts";
+import { reached } from "../../content/points.ts";
 import { AppError, isAppError } from "../../errors.ts";
 import { RegistryError } from "../errors.ts";
 import { drain, singleHeader } from "../http.ts";
-import { isUnknown, type Part, remedyFor } from "./judge.ts";
+import { isUnknown, type Part, type Remedy, remedyFor } from "./judge.ts";
+import { leaveSession } from "./leave.ts";
 import { Patience } from "./patience.ts";
 import { hasBlob } from "./presence.ts";
+import type { UploadRecord } from "./session-notes.ts";
 import { askSession, cancelSession, openSession, positionOf } from "./session.ts";
 import type { UploadSession } from "./state.ts";
+import type { Begun } from "./take-up.ts";
 import { UploadContent } from "./upload-content.ts";
 import { sessionLocation, type UploadPlace } from "./upload-place.ts";
 
 const octets = { "content-type": "application/octet-stream" };
 /** Under this size sending again costs no more than asking how far a session has got. Bytes. */
 const worthAskingBytes = 1024 * 1024;
+/** After these the session is worth nothing to anybody any more. */
+const ended: ReadonlySet<Remedy | undefined> = new Set(["offset", "reshape", "lost", "damaged"]);
 
 /**
- * Uploads a blob. `session`: one that is open already. Throws INTEGRITY if the content is not what its descriptor says
+ * Uploads a blob. `begun`: what is there of it already. Throws INTEGRITY if the content is not what its descriptor says
  * (nothing is stored then), and what the registry answered otherwise.
  */
 export async function uploadBlob(
   place: UploadPlace,
   blob: BlobSource,
   options: PushOptions,
-  session?: UploadSession,
+  begun: Begun = {},
 ): Promise<void> {
-  const upload = new Upload(place, blob, options);
+  const upload = new Upload(place, blob, { ...options, begun });
   try {
-    await upload.run(session);
+    await upload.run();
   } finally {
     await upload.close();
   }
@@ -44,11 +50,17 @@ class Upload {
   readonly #options: PushOptions;
   readonly #content: UploadContent;
   readonly #patience: Patience;
+  readonly #record: UploadRecord | undefined;
   #session: UploadSession | undefined;
+  /** What the last failure called for. */
+  #remedied: Remedy | undefined;
   readonly #what: string;
 
-  constructor(place: UploadPlace, blob: BlobSource, options: PushOptions) {
+  constructor(place: UploadPlace, blob: BlobSource, options: PushOptions & { readonly begun: Begun }) {
     const { client, repository } = place;
+    const { session, record } = options.begun;
+    this.#session = session;
+    this.#record = record ?? client.uploads.notes?.sessions.record(repository, blob.descriptor);
     this.#place = place;
     this.#blob = blob;
     this.#options = options;
@@ -62,9 +74,9 @@ class Upload {
     });
   }
 
-  async run(session: UploadSession | undefined): Promise<void> {
+  async run(): Promise<void> {
     const { signal } = this.#options;
-    this.#session = session;
+    if (this.#session !== undefined && this.#session.offset > 0) await this.#goOn(this.#session);
     for (let done = false; !done; ) {
       // A session that cannot be opened fails as it is: what could pass has been retried inside.
       this.#session ??= await openSession(this.#place, this.#blob.descriptor.digest, signal);
@@ -76,6 +88,8 @@ class Upload {
         done = await this.#recover(error, this.#session, part);
       }
     }
+    reached("upload:stored");
+    await this.#record?.drop();
     this.#options.onProgress?.(this.#blob.descriptor.size);
   }
 
@@ -127,6 +141,7 @@ class Upload {
       );
       const location = named ? sessionLocation(answer, this.#place).href : session.location;
       this.#session = { location, offset: offset + length };
+      await this.#record?.note(this.#session);
       return false;
     }
     if (answer.status === 201 || (await this.#arrived())) return true;
@@ -134,7 +149,7 @@ class Upload {
     const state = `${client.registry} answered ${answer.status}, but does not have it`;
     await this.#patience.damaged(new AppError("REGISTRY", `Cannot ${this.#what}: ${state}`));
     if (await this.#arrived()) return true;
-    this.#restart(session);
+    await this.#restart(session);
     return false;
   }
 
@@ -145,6 +160,7 @@ class Upload {
   /** Gets over a failure, or throws it. True if the blob is stored all the same. */
   async #recover(thrown: unknown, session: UploadSession, part: Part): Promise<boolean> {
     const { signal } = this.#options;
+    this.#remedied = undefined;
     // What the source answers is nothing that another session would change, unless its line broke.
     const gone = this.#content.failedWith(thrown) && !isAppError(thrown, "NETWORK");
     const final = signal?.aborted === true || gone || !isAppError(thrown) || isAppError(thrown, "INTEGRITY");
@@ -158,73 +174,83 @@ class Upload {
       await this.#remedy(thrown, session, part, sent);
       return false;
     } catch (error) {
-      cancelSession(this.#place, this.#session ?? session);
+      const keep = !isAppError(error, "INTEGRITY") && !ended.has(this.#remedied);
+      const left = { session: this.#session ?? session, record: this.#record, sent: keep ? sent : undefined };
+      leaveSession(this.#place, left, this.#blob.descriptor.size);
       throw error;
     }
   }
 
   async #remedy(error: AppError, session: UploadSession, part: Part, sent: number): Promise<void> {
     const { client } = this.#place;
+    const { signal } = this.#options;
     const patience = this.#patience;
     const sourceFailed = this.#content.failedWith(error);
     const brokeHere = !sourceFailed && patience.brokeAt(error, sent);
     const before = client.manners.chunkFor(this.#blob.descriptor.size);
     const remedy = remedyFor({ error, part, brokeHere }, client.manners);
     if (before !== client.manners.chunkFor(this.#blob.descriptor.size)) patience.reshaped();
+    this.#remedied = remedy;
     switch (remedy) {
       case "replay":
         // Elsewhere than at the registry there is no token of ours to renew.
         return await patience.refused(error);
-      case "reshape":
+      case "reshape": {
         this.#warnOfSlowness();
-        return this.#restart(session);
+        // What an earlier run has got through is not given up for a limit that it had learned.
+        const kept = part.offset > 0 ? await askSession(this.#place, session, signal) : undefined;
+        if (kept?.offset === part.offset) return await this.#goOn(kept);
+        return await this.#restart(session);
+      }
       case "offset": {
         const far = part.offset + sent;
         if (!patience.misplaced()) {
           if (part.chunkBytes === undefined || !client.manners.chunksRefused()) throw error;
-          return this.#restart(session);
+          return await this.#restart(session);
         }
         const told = error instanceof RegistryError ? error.upload : undefined;
         const known = told?.range === undefined ? undefined : positionOf(told, session, this.#place);
-        const found = known ?? (await askSession(this.#place, session, this.#options.signal));
+        const found = known ?? (await askSession(this.#place, session, signal));
         if (found === undefined || found.offset > far || !patience.lowers(found, part.offset))
-          return this.#restart(session);
-        return this.#goOn(found);
+          return await this.#restart(session);
+        return await this.#goOn(found);
       }
       case "locate": {
         this.#warnOfSlowness();
         await patience.wait(error);
         const worth = part.offset + sent >= worthAskingBytes;
-        const found = worth ? await askSession(this.#place, session, this.#options.signal) : undefined;
+        const found = worth ? await askSession(this.#place, session, signal) : undefined;
         const usable =
           found !== undefined && found.offset >= part.offset && found.offset <= part.offset + sent;
-        if (usable) return this.#goOn(found);
+        if (usable) return await this.#goOn(found);
         const through = sourceFailed ? undefined : patience.cutAt(error, sent);
         if (through !== undefined && client.manners.brittle(Math.min(through, part.length))) {
           patience.reshaped();
           this.#warnOfSlowness();
         }
-        return this.#restart(session);
+        return await this.#restart(session);
       }
       case "lost":
         await patience.lost(error);
-        return this.#restart(session);
+        return await this.#restart(session);
       case "damaged":
         await patience.damaged(error);
-        return this.#restart(session);
+        return await this.#restart(session);
       case "fail":
         throw error;
     }
   }
 
-  #goOn(session: UploadSession): void {
+  async #goOn(session: UploadSession): Promise<void> {
     this.#session = session;
     this.#patience.located(session.offset);
     this.#options.onProgress?.(session.offset);
+    if (session.offset > 0) await this.#record?.note(session);
   }
 
   /** Gives the session up: the blob begins anew in another one. */
-  #restart(session: UploadSession): void {
+  async #restart(session: UploadSession): Promise<void> {
+    await this.#record?.drop();
     cancelSession(this.#place, session);
     this.#session = undefined;
     this.#options.onProgress?.(0);

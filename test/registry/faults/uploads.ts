@@ -15,6 +15,23 @@ export const uploadFaults = {
     },
   }),
 
+  /** Takes `bytes` of a body that is larger, calls `onStall`, and neither reads on nor answers; what it has taken stays in the session. */
+  "stall-upload": ({
+    bytes = 0,
+    onStall = () => undefined,
+  }: {
+    readonly bytes?: number;
+    readonly onStall?: () => void;
+  } = {}): Fault => ({
+    methods: ["PATCH", "PUT"],
+    path: session,
+    intercept: (request) => {
+      if (Number(header(request, "content-length") ?? 0) <= bytes) return undefined;
+      request.body = stalledAfter(request.body, bytes, onStall);
+      return "altered";
+    },
+  }),
+
   /** Gives paths instead of URLs. */
   "relative-location": (): Fault => ({
     path: everything,
@@ -252,6 +269,22 @@ export const uploadFaults = {
     },
   }),
 } as const;
+
+async function* stalledAfter(
+  body: AsyncIterable<Uint8Array>,
+  bytes: number,
+  onStall: () => void,
+): AsyncGenerator<Uint8Array> {
+  let left = bytes;
+  for await (const chunk of body) {
+    const piece = chunk.subarray(0, left);
+    left -= piece.byteLength;
+    if (piece.byteLength > 0) yield piece;
+    if (left > 0) continue;
+    onStall();
+    await new Promise(() => undefined);
+  }
+}
 
 async function* flippedFirst(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let first = true;

@@ -1,0 +1,36 @@
+/** What the uploads to one registry leave for later runs: sessions that were cut off, and which blob went where. */
+import { join } from "node:path";
+import type { UploadManners } from "./manners.ts";
+import { SessionNotes } from "./session-notes.ts";
+import { StateFolder } from "./state-folder.ts";
+import { StoredNotes } from "./stored-notes.ts";
+
+/** The notes of one registry's client. */
+export interface UploadNotes {
+  readonly sessions: SessionNotes;
+  readonly stored: StoredNotes;
+}
+
+/** Whose notes they are. */
+export interface NotesKeeper {
+  readonly registry: string;
+  readonly manners: UploadManners;
+  warn(message: string, hint?: string): void;
+}
+
+/** The notes of a client in `folder`; undefined if there is none: then nothing is kept. */
+export function notesIn(folder: string | undefined, client: NotesKeeper): UploadNotes | undefined {
+  if (folder === undefined) return undefined;
+  const { registry } = client;
+  const onFailure = (path: string, code: string): void => {
+    if (!client.manners.once("state")) return;
+    client.warn(
+      `uploads to ${registry} cannot be noted in ${path} (${code}): one that is interrupted begins anew`,
+      "set XDG_STATE_HOME to a folder that can be written",
+    );
+  };
+  return {
+    sessions: new SessionNotes(new StateFolder(join(folder, "uploads"), onFailure), registry),
+    stored: new StoredNotes(new StateFolder(join(folder, "stored"), onFailure), registry),
+  };
+}
