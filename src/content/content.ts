@@ -52,6 +52,11 @@ export interface BlobSource {
   readonly descriptor: Descriptor;
   /** True for what registries keep under `/manifests/`. */
   readonly isManifest: boolean;
+  /**
+   * True if the first bytes may take minutes to come. No request is begun before they are there, since proxies close
+   * one whose body does not come (nginx client_body_timeout).
+   */
+  readonly waits?: boolean;
   /** Opens the bytes at an offset (bytes). The content as a whole is verified by whoever stores it. */
   open(offset: number, signal?: AbortSignal): Promise<ByteStream>;
 }

@@ -160,6 +160,7 @@ class Copier {
     return {
       descriptor,
       isManifest: false,
+      waits: orderOf(source) !== undefined,
       open: async (offset, stop) => await source.open(descriptor, { offset, signal: stop ?? this.#signal }),
     };
   }

@@ -193,6 +193,8 @@ test("what is no archive of images is refused with what would be one", async () 
   expect(result.code).toBe(1);
   expect(result.stderr).toContain("Cannot read notes.tar: it is neither a bundle nor an archive of images");
   expect(result.stderr).toContain("docker save");
+  await mkdir(folder.join("empty"));
+  expect((await mirror("verify", "empty")).stderr).toContain("it is a folder without an index.json");
   await writeTar(folder.join("other.tar"), [{ name: "README", content: "hello" }]);
   expect((await mirror("verify", "other.tar")).stderr).toContain(
     "it has neither an index.json nor a manifest.json",

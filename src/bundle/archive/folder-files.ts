@@ -6,7 +6,9 @@ import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { systemCode } from "../../errors.ts";
 import { diskError } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
+import { unreadArchive } from "./archive-error.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
+import { readable } from "./tar-scan.ts";
 
 /** Looked at at a time. */
 const statConcurrency = 32;
@@ -43,6 +45,8 @@ export class FolderFiles implements ArchiveFiles {
       });
       if (found?.isFile() === true) files.set(name, { name, size: found.size });
     });
+    if (!files.has("index.json"))
+      throw unreadArchive(path, "it is a folder without an index.json, and so no OCI layout", readable);
     return new FolderFiles(path, files);
   }
 

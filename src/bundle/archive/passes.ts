@@ -7,7 +7,7 @@ import type { ByteStream } from "../../content/content.ts";
 import type { StreamCursor } from "./cursor.ts";
 
 /** A reader that has not asked for so long gives way to those who wait, and gets its place again later. */
-const idleMs = 20_000;
+const idleMs = 60_000;
 
 interface Waiter {
   readonly at: number;
