@@ -191,7 +191,7 @@ test("a folder where a bundle is meant is not taken for a missing file", async (
     expect([code, stderr]).toEqual([
       1,
       expect.stringMatching(
-        /^Error: Cannot read \.\/folder: it is a folder without an index\.json, and so no OCI layout\n  hint: give it /,
+        /^Error: Cannot read \.\/folder: it is a folder without an index\.json, and so no OCI layout\n {2}hint: give it /,
       ),
     ]);
   }
