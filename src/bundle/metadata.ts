@@ -26,6 +26,8 @@ export interface BundleImage {
   /** The digest at the source, where a choice of platforms made another root necessary. */
   readonly original?: Digest | undefined;
   readonly docker?: DockerImage | undefined;
+  /** Of an archive that has no full name for it: `source` is a tag or the digest, and `target` means nothing. */
+  readonly unnamed?: true;
 }
 
 const BlobSizes = z.array(z.tuple([Digest, z.number().int().nonnegative()]));

@@ -9,13 +9,13 @@ import type {
   OpenOptions,
   RawManifest,
   SeveralPlaces,
-  Source,
 } from "../content/content.ts";
 import { readAll, verified } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
+import type { Bundle } from "./bundle.ts";
 import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./delta.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
@@ -43,7 +43,7 @@ const metadataPaths: ReadonlySet<string> = new Set([
 ]);
 
 /** An open bundle. Close it when done. */
-export class BundleReader implements Source, Leaning, SeveralPlaces, AsyncDisposable {
+export class BundleReader implements Bundle, Leaning, SeveralPlaces {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;

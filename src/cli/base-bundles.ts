@@ -1,6 +1,7 @@
 /** The bundles that a delta leans on, to be read with it. */
-import { BundleReader } from "../bundle/reader.ts";
+
 import { looksLikeReceipt } from "../bundle/read-receipt.ts";
+import { BundleReader } from "../bundle/reader.ts";
 import { AppError } from "../errors.ts";
 
 /** Open bundles. Dispose of them with `await using`. */

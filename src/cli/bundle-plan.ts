@@ -1,9 +1,9 @@
 /** A plan as a bundle, and a bundle as a plan: the one place where both sides are known. */
+import type { Bundle } from "../bundle/bundle.ts";
 import { type BundleBase, leavesOut } from "../bundle/delta.ts";
 import { dockerImage } from "../bundle/docker-image.ts";
 import { type BundleContents, type Layout, layOut } from "../bundle/layout.ts";
 import { type BundleImage, type DockerImage, makeMetadata } from "../bundle/metadata.ts";
-import type { BundleReader } from "../bundle/reader.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -37,17 +37,22 @@ function dockerOf({ root, leansOn = [] }: PlannedImage, manifests: ManifestStore
 
 /** What to ask the planner for, to push a whole bundle under a prefix (may be empty). */
 export function bundleRequests(
-  bundle: BundleReader,
+  bundle: Bundle,
   naming: { readonly template?: string | undefined; readonly prefix: string },
 ): readonly PlanRequest[] {
   return bundle.images.map((image) => {
     const template = naming.template ?? defaultNameTemplate;
     const as = naming.template === undefined ? image.target : undefined;
+    const { prefix } = naming;
     return {
       image: image.source,
       reference: image.root.digest,
       platforms: [],
-      target: targetName(parseReference(image.source), { template, prefix: naming.prefix, as }),
+      // Without a name it can be read and proved, and has no place anywhere.
+      target:
+        image.unnamed === true
+          ? image.target
+          : targetName(parseReference(image.source), { template, prefix, as }),
       place: bundle.path,
       original: image.original,
     };
@@ -55,7 +60,7 @@ export function bundleRequests(
 }
 
 /** For whoever plans from a bundle: what was pulled into it is to arrive, and nothing else can. */
-export function bundleContent(bundle: BundleReader): Pick<PlanOptions, "includeForeign" | "foreignWay"> {
+export function bundleContent(bundle: Bundle): Pick<PlanOptions, "includeForeign" | "foreignWay"> {
   return {
     includeForeign: (layer) => bundle.has(layer.digest) || leavesOut(bundle, layer),
     foreignWay: "pull the bundle again with --include-foreign",

@@ -117,6 +117,23 @@ export const selectionFlags = {
   }),
 };
 
+/** What the images of an archive are called that has no names for them. */
+export const archiveFlags = {
+  tag: Flags.string({
+    summary: "name for the image of an archive that holds none, or no repository",
+    helpValue: "NAME[:TAG]",
+    env: "MIRROR_TAG",
+  }),
+};
+
+/** Archives of platforms that are not all there. */
+export const allowMissingFlag = {
+  "allow-missing": Flags.boolean({
+    summary: "go on with the platforms that are there; the index of the image gets a new digest",
+    env: "MIRROR_ALLOW_MISSING",
+  }),
+};
+
 /** Where images land in a registry. */
 export const namingFlags = {
   name: Flags.string({

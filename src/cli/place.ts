@@ -47,11 +47,16 @@ export async function findImage(
   return { kind: "image", reference: parseReference(text) };
 }
 
-/** A folder is one only where it cannot be anything else: whoever opens it says that it is no file. */
+/** A folder is one if it holds an OCI layout, or where it cannot be anything else: whoever opens it says what it is. */
 async function isBundle(path: string): Promise<boolean> {
   const found = await stat(path).catch(() => undefined);
-  const looksLikeFile = /^[./]|\.tar$/.test(path);
+  const looksLikeFile = /^[./]|\.(?:tar(?:\.gz|\.zst)?|tgz|tzst)$/.test(path);
   if (found?.isFile() === true || (found !== undefined && looksLikeFile)) return true;
+  if (
+    found?.isDirectory() === true &&
+    (await stat(`${path}/index.json`).catch(() => undefined)) !== undefined
+  )
+    return true;
   if (!looksLikeFile) return false;
   throw new AppError("NOT_FOUND", `Cannot read ${path}: there is no such file`, { hint: "check the path" });
 }

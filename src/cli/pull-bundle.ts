@@ -1,16 +1,16 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
 import type { BundleBase } from "../bundle/delta.ts";
-import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
+import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import type { BundleReader } from "../bundle/reader.ts";
+import { checkWritable } from "../bundle/writable.ts";
 import { BundleWriter } from "../bundle/writer.ts";
 import { KnownManifests } from "../content/known-manifests.ts";
-import { checkWritable } from "../bundle/writable.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
-import type { ImageOutcome } from "../sync/copy.ts";
 import { formatBytes } from "../report/format.ts";
+import type { ImageOutcome } from "../sync/copy.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { makePlan, type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
 import { verifyContent } from "../sync/verify.ts";

@@ -50,6 +50,11 @@ export class Session implements Disposable {
     return totals;
   }
 
+  /** Says what is good to know. */
+  readonly note = (message: string): void => {
+    this.emit({ type: "note", message });
+  };
+
   totals(): Totals {
     return this.#tally.totals();
   }

@@ -1,4 +1,5 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
+import type { Bundle } from "../bundle/bundle.ts";
 import { baseOf, holderNames, leavesOut } from "../bundle/delta.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
@@ -6,7 +7,7 @@ import { AppError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatBytes, plural } from "../report/format.ts";
 import { leavingOut, makePlan, type Plan } from "../sync/plan.ts";
-import { type Problem, verifyContent, type VerifyOptions, verifyTarget } from "../sync/verify.ts";
+import { type Problem, type VerifyOptions, verifyContent, verifyTarget } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
 import { bundleContent, bundleRequests } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
@@ -30,11 +31,13 @@ export interface VerifyBundleOptions {
   readonly target?: RegistryTarget | undefined;
   /** The bundles that a delta leans on, to be proved with it; if there are none, only what is in it is proved. */
   readonly bases?: readonly BundleReader[] | undefined;
+  /** Goes on without the platforms of an archive that are not there. */
+  readonly allowMissing?: boolean | undefined;
 }
 
 /** Proves a bundle, and with `target` also that the registry holds all of it. Problems are part of the result. */
 export async function verifyBundle(
-  bundle: BundleReader,
+  bundle: Bundle,
   registries: Registries,
   session: Session,
   options: VerifyBundleOptions,
@@ -52,6 +55,7 @@ export async function verifyBundle(
     },
     signal: session.signal,
     ...bundleContent(bundle),
+    allowMissing: options.allowMissing,
   });
   const { bases = [] } = options;
   const inside = leavingOut(plan, (part) => leavesOut(bundle, part));
@@ -80,7 +84,7 @@ export async function verifyBundle(
 /** Reads what a delta leans on in the bundles that have it. What none of them has is a problem too. */
 async function verifyBases(
   plan: Plan,
-  delta: BundleReader,
+  delta: Bundle,
   bases: readonly BundleReader[],
   call: VerifyOptions,
 ): Promise<readonly Problem[]> {
@@ -114,9 +118,7 @@ async function verifyBases(
   for (const [digest, images] of needing) {
     const blob = lost.get(digest);
     const had =
-      delta.base === undefined || blob === undefined
-        ? ""
-        : `; ${holderNames(delta.base, blob).join(", ")} had it`;
+      leaned === undefined || blob === undefined ? "" : `; ${holderNames(leaned, blob).join(", ")} had it`;
     problems.push({ place: "base", digest, images, message: `${digest} is not in ${names}${had}` });
   }
   return problems;

@@ -1,11 +1,11 @@
 import { Args } from "@oclif/core";
 import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
-import { imageName } from "../bundle/metadata.ts";
-import { BundleReader } from "../bundle/reader.ts";
+import { type BundleImage, imageName } from "../bundle/metadata.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
 import { formatDescription } from "../cli/description.ts";
-import { argumentOnly, registryFlags } from "../cli/flags.ts";
+import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -43,6 +43,13 @@ async function findReferrers(
   }
 }
 
+/** True if the text names the image: by its full name or a shorter one, or by what an archive without names has. */
+function isCalled(image: BundleImage, wanted: string): boolean {
+  if (image.source === wanted || image.root.digest === wanted) return true;
+  const name = formatReference(parseReference(wanted));
+  return imageName(image) === name || image.source === name;
+}
+
 export default class Inspect extends MirrorCommand {
   static override summary =
     "show what an image is made of: platforms, layers, sizes, digests, and what refers to it";
@@ -53,10 +60,14 @@ export default class Inspect extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar docker.io/library/nginx:1.27-alpine",
   ];
   static override args = {
-    target: Args.string({ ...argumentOnly, required: true, description: "image in a registry, or bundle" }),
+    target: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "image in a registry, or bundle or archive",
+    }),
     image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };
-  static override flags = { ...registryFlags };
+  static override flags = { ...archiveFlags, ...registryFlags };
 
   /** What the bundle leans on, if it is a delta. */
   #base: BundleBase | undefined;
@@ -74,7 +85,7 @@ export default class Inspect extends MirrorCommand {
     const found = await findImage(args.target);
     const images =
       found.kind === "bundle"
-        ? await this.#bundle(found.path, args.image, session.signal)
+        ? await this.#bundle(found.path, args.image, session, flags.tag)
         : await this.#registry(found.reference, session, flags);
     this.log(images.map(formatDescription).join("\n\n"));
     if (images.some(({ missing }) => missing !== undefined)) throw new IncompleteImages(images);
@@ -86,14 +97,13 @@ export default class Inspect extends MirrorCommand {
   async #bundle(
     path: string,
     wanted: string | undefined,
-    signal: AbortSignal,
+    session: Session,
+    tag: string | undefined,
   ): Promise<readonly ImageDescription[]> {
-    await using bundle = await BundleReader.open(path);
+    const { signal, note } = session;
+    await using bundle = await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
     this.#base = baseOf(bundle);
-    const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
-    const images = bundle.images.filter(
-      (image) => name === undefined || imageName(image) === name || image.source === name,
-    );
+    const images = bundle.images.filter((image) => wanted === undefined || isCalled(image, wanted));
     if (images.length === 0)
       throw new AppError("NOT_FOUND", `Cannot find ${wanted ?? "an image"} in ${path}`, {
         hint: `mirror ls ${path} shows what is in it`,

@@ -2,10 +2,10 @@ import { Args } from "@oclif/core";
 import pLimit from "p-limit";
 import { baseOf, leavesOut } from "../bundle/delta.ts";
 import { imageName } from "../bundle/metadata.ts";
-import { BundleReader } from "../bundle/reader.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
-import { argumentOnly, registryFlags } from "../cli/flags.ts";
+import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -29,7 +29,7 @@ interface Listing {
 }
 
 export default class Ls extends MirrorCommand {
-  static override summary = "list the images of a bundle, a registry or a repository";
+  static override summary = "list the images of a bundle, an archive, a registry or a repository";
   static override description =
     `A bundle gives a table with digests, platforms and sizes. A registry or a repository gives one reference a line, which is an image list as it stands: mirror ls HOST | mirror pull -f - --to bundle.tar`;
   static override examples = [
@@ -44,7 +44,7 @@ export default class Ls extends MirrorCommand {
       description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
     }),
   };
-  static override flags = { ...registryFlags };
+  static override flags = { ...archiveFlags, ...registryFlags };
 
   override async run(): Promise<Listing> {
     const { flags, args } = await this.parse(Ls);
@@ -54,7 +54,7 @@ export default class Ls extends MirrorCommand {
       again: this.typed,
     });
     const place = await findPlace(args.place);
-    if (place.kind === "bundle") return await this.#bundle(place.path, session.signal);
+    if (place.kind === "bundle") return await this.#bundle(place.path, flags.tag, session);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([place.host]);
     const client = registries.client(place.host);
@@ -81,8 +81,14 @@ export default class Ls extends MirrorCommand {
     return { images };
   }
 
-  async #bundle(path: string, signal: AbortSignal): Promise<Listing> {
-    await using bundle = await BundleReader.open(path);
+  async #bundle(path: string, tag: string | undefined, session: Session): Promise<Listing> {
+    const { signal, note } = session;
+    await using bundle = await openBundle(path, {
+      tag,
+      allowMissing: true,
+      signal,
+      onNote: note,
+    });
     const images: Listed[] = [];
     for (const image of bundle.images) {
       signal.throwIfAborted();

@@ -1,9 +1,12 @@
 import { Args } from "@oclif/core";
-import { BundleReader } from "../bundle/reader.ts";
+import { openBundle } from "../bundle/open.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
+import { leaningSide } from "../cli/delta.ts";
 import {
+  allowMissingFlag,
+  archiveFlags,
   argumentOnly,
   failFastFlag,
   namingFlags,
@@ -11,25 +14,33 @@ import {
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
-import { leaningSide } from "../cli/delta.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
 export default class Push extends MirrorCommand {
-  static override summary = "push a bundle into a registry";
+  static override summary = "push a bundle, or an archive of another tool, into a registry";
   static override description =
-    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request. Of a delta, it proves first that the registry has everything that the delta leans on, and otherwise says what is missing and moves nothing.`;
+    `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request. Of a delta, it proves first that the registry has everything that the delta leans on, and otherwise says what is missing and moves nothing.
+
+Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr images export, crane and hauler write, plain or compressed with gzip or zstd, and folders with an OCI image layout.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
+    "<%= config.bin %> <%= command.id %> saved.tar.gz --tag team/app:1.0 --registry registry.internal:5000",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
   static override args = {
-    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle, archive of images, or folder with an OCI layout",
+    }),
   };
   static override flags = {
     ...targetFlag,
+    ...archiveFlags,
+    ...allowMissingFlag,
     ...namingFlags,
     ...failFastFlag,
     ...registryFlags,
@@ -44,7 +55,13 @@ export default class Push extends MirrorCommand {
       verb: "push",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(args.bundle);
+    await using bundle = await openBundle(args.bundle, {
+      tag: flags.tag,
+      named: true,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+    });
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
@@ -57,7 +74,7 @@ export default class Push extends MirrorCommand {
       {
         target,
         failFast: flags["fail-fast"],
-        content: bundleContent(bundle),
+        content: { ...bundleContent(bundle), allowMissing: flags["allow-missing"] },
         prove,
       },
     );

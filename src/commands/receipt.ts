@@ -2,8 +2,8 @@ import { once } from "node:events";
 import { Args, Flags } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import {
-  formatReceipt,
   type Receipt as Document,
+  formatReceipt,
   type ReceiptRepository,
   writeWhole,
 } from "../bundle/receipt.ts";

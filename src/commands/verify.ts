@@ -1,8 +1,15 @@
 import { Args, Flags } from "@oclif/core";
-import { BundleReader } from "../bundle/reader.ts";
-import { MirrorCommand } from "../cli/base-command.ts";
-import { argumentOnly, namingFlags, provenBaseFlag, registryFlags } from "../cli/flags.ts";
+import { openBundle } from "../bundle/open.ts";
 import { BaseBundles } from "../cli/base-bundles.ts";
+import { MirrorCommand } from "../cli/base-command.ts";
+import {
+  allowMissingFlag,
+  archiveFlags,
+  argumentOnly,
+  namingFlags,
+  provenBaseFlag,
+  registryFlags,
+} from "../cli/flags.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -18,7 +25,11 @@ export default class Verify extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> november.tar --base october.tar",
   ];
   static override args = {
-    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle, archive of images, or folder with an OCI layout",
+    }),
   };
   static override flags = {
     registry: Flags.string({
@@ -27,6 +38,8 @@ export default class Verify extends MirrorCommand {
       env: "MIRROR_REGISTRY",
     }),
     ...provenBaseFlag,
+    ...archiveFlags,
+    ...allowMissingFlag,
     ...namingFlags,
     ...registryFlags,
   };
@@ -50,12 +63,23 @@ export default class Verify extends MirrorCommand {
       verb: "verify",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(path);
+    await using bundle = await openBundle(path, {
+      tag: flags.tag,
+      named: target !== undefined,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+    });
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     await using bases = await BaseBundles.open(flags.base ?? []);
     const { bundles } = bases;
-    return await verifyBundle(bundle, registries, session, { template: flags.name, target, bases: bundles });
+    return await verifyBundle(bundle, registries, session, {
+      template: flags.name,
+      target,
+      bases: bundles,
+      allowMissing: flags["allow-missing"],
+    });
   }
 }
 
@@ -63,4 +87,6 @@ type VerifyFlags = RegistryFlags & {
   readonly quiet: boolean;
   readonly name: string | undefined;
   readonly base: readonly string[] | undefined;
+  readonly tag: string | undefined;
+  readonly "allow-missing": boolean;
 };

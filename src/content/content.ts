@@ -4,6 +4,7 @@
  * in descriptors and re-openable bytes, so one copy algorithm serves every pair of source and target.
  */
 import type { Descriptor } from "../oci/descriptor.ts";
+import type { Digest } from "../oci/digest.ts";
 
 /**
  * Bytes in order. A chunk is only lent: it is valid until the next but one is asked for (so that a writer may
@@ -51,6 +52,11 @@ export interface BlobSource {
   readonly descriptor: Descriptor;
   /** True for what registries keep under `/manifests/`. */
   readonly isManifest: boolean;
+  /**
+   * True if the first bytes may take minutes to come. No request is begun before they are there, since proxies close
+   * one whose body does not come (nginx client_body_timeout).
+   */
+  readonly waits?: boolean;
   /** Opens the bytes at an offset (bytes). The content as a whole is verified by whoever stores it. */
   open(offset: number, signal?: AbortSignal): Promise<ByteStream>;
 }
@@ -105,4 +111,12 @@ export interface SeveralPlaces {
 /** Guard for the optional power {@link SeveralPlaces}. */
 export function hasSeveralPlaces(source: object): source is SeveralPlaces {
   return "distrust" in source && typeof source.distrust === "function";
+}
+
+/** Where content lies in a source that is cheap to read in one order only (a compressed archive): smaller comes first. */
+export type ReadingOrder = (digest: Digest) => number;
+
+/** The order in which a source is to be read; undefined for one that does not mind. */
+export function orderOf(source: object): ReadingOrder | undefined {
+  return "order" in source && typeof source.order === "function" ? (source.order as ReadingOrder) : undefined;
 }

@@ -3,7 +3,7 @@
  * repositories of the same registry mount it; children before parents; tags last. A failure costs the images that
  * need the content, and no others. Nobody holds a slot while waiting for somebody else.
  */
-import { type BlobSource, canMount, type Pushed, type Source } from "../content/content.ts";
+import { type BlobSource, canMount, orderOf, type Pushed, type Source } from "../content/content.ts";
 import { insisting } from "../content/verify.ts";
 import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -61,7 +61,9 @@ class Copier {
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
-    for (const transfer of collectTransfers(images, this.#ends.placeOf)) this.#start(transfer);
+    const [first] = images;
+    const order = first === undefined ? undefined : orderOf(this.#ends.source(first));
+    for (const transfer of collectTransfers(images, this.#ends.placeOf, order)) this.#start(transfer);
     const outcomes = await Promise.all(images.map(async (image) => await this.#finish(image)));
     // What a failed image has under way would go on writing into what the caller closes.
     await Promise.allSettled([...this.#moves.values(), this.#manifests.settled()]);
@@ -158,6 +160,7 @@ class Copier {
     return {
       descriptor,
       isManifest: false,
+      waits: orderOf(source) !== undefined,
       open: async (offset, stop) => await source.open(descriptor, { offset, signal: stop ?? this.#signal }),
     };
   }

@@ -1,4 +1,5 @@
 /** What a plan has to move: every distinct blob once, with all that need it. */
+import type { ReadingOrder } from "../content/content.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { PlannedImage } from "./plan.ts";
@@ -18,10 +19,14 @@ export interface Transfer {
   readonly needs: Map<string, Need>;
 }
 
-/** The transfers of all images, the largest first, so that no big one is left to run alone at the end. */
+/**
+ * The transfers of all images, the largest first, so that no big one is left to run alone at the end; or in the order
+ * of a source that has one.
+ */
 export function collectTransfers(
   images: readonly PlannedImage[],
   placeOf: (repository: string) => string,
+  order?: ReadingOrder,
 ): readonly Transfer[] {
   const transfers = new Map<Digest, Transfer>();
   for (const image of images) {
@@ -36,7 +41,8 @@ export function collectTransfers(
       need.images.push(image);
     }
   }
-  return [...transfers.values()].sort((a, b) => b.descriptor.size - a.descriptor.size);
+  const key = ({ descriptor }: Transfer): number => order?.(descriptor.digest) ?? -descriptor.size;
+  return [...transfers.values()].sort((a, b) => key(a) - key(b));
 }
 
 /** Names content in one place. */

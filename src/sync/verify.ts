@@ -1,6 +1,12 @@
 /** Proof of what is there: a source by reading all of it, a target by asking for every part. */
 import pLimit from "p-limit";
-import type { CallOptions, Source, Target } from "../content/content.ts";
+import {
+  type CallOptions,
+  orderOf,
+  type ReadingOrder,
+  type Source,
+  type Target,
+} from "../content/content.ts";
 import { proveContent } from "../content/verify.ts";
 import { type AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -33,7 +39,7 @@ export async function verifyContent(
 ): Promise<readonly Problem[]> {
   const problems: Problem[] = [];
   const limit = pLimit(readConcurrency);
-  await limit.map(blobsOf(plan), async ([descriptor, images]) => {
+  await limit.map(blobsOf(plan, orderOf(source)), async ([descriptor, images]) => {
     options.signal?.throwIfAborted();
     const key = descriptor.digest;
     options.emit({ type: "blob-started", key, name: shortDigest(key), size: descriptor.size });
@@ -119,7 +125,7 @@ function missing(error: unknown): undefined {
   return undefined;
 }
 
-function blobsOf(plan: Plan): [Descriptor, PlannedImage[]][] {
+function blobsOf(plan: Plan, order?: ReadingOrder): [Descriptor, PlannedImage[]][] {
   const found = new Map<Digest, [Descriptor, PlannedImage[]]>();
   for (const image of plan.images) {
     for (const { role, descriptor } of image.nodes) {
@@ -129,5 +135,6 @@ function blobsOf(plan: Plan): [Descriptor, PlannedImage[]][] {
       found.set(descriptor.digest, entry);
     }
   }
-  return [...found.values()];
+  const blobs = [...found.values()];
+  return order === undefined ? blobs : blobs.sort(([a], [b]) => order(a.digest) - order(b.digest));
 }

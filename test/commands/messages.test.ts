@@ -112,7 +112,13 @@ const mistakes: readonly Mistake[] = [
     "Cannot read absent.tar: there is no such file or folder",
     "path",
   ],
-  ["push folder --registry {host}", 1, "BUNDLE", "Cannot read folder: it is not a file", "mirror pull"],
+  [
+    "push folder --registry {host}",
+    1,
+    "BUNDLE",
+    "Cannot read folder: it is a folder without an index.json, and so no OCI layout",
+    "OCI layout",
+  ],
   [
     "push bundle.tar --registry 127.0.0.1:1",
     1,
@@ -184,7 +190,9 @@ test("a folder where a bundle is meant is not taken for a missing file", async (
     const { code, stderr } = await runMirror([command, "./folder"], { cwd: folder.path });
     expect([code, stderr]).toEqual([
       1,
-      "Error: Cannot read ./folder: it is not a file\n  hint: name the bundle that mirror pull wrote\n",
+      expect.stringMatching(
+        /^Error: Cannot read \.\/folder: it is a folder without an index\.json, and so no OCI layout\n {2}hint: give it /,
+      ),
     ]);
   }
 });

@@ -1,6 +1,7 @@
 /** The program's pipeline without its command line: what pull, verify and push do, inside the test's process. */
 import { setImmediate } from "node:timers/promises";
 import pLimit from "p-limit";
+import type { Bundle } from "../../src/bundle/bundle.ts";
 import type { BundleReader } from "../../src/bundle/reader.ts";
 import { BundleWriter } from "../../src/bundle/writer.ts";
 import { bundleRequests, layOutPlan } from "../../src/cli/bundle-plan.ts";
@@ -174,7 +175,7 @@ export async function pull(
 /** Pushes an open bundle, or syncs images, into a registry. */
 export async function copyTo(
   target: TestRegistry,
-  from: BundleReader | readonly WantedImage[],
+  from: Bundle | readonly WantedImage[],
   options: RunOptions & { readonly prefix?: string } = {},
 ): Promise<Run> {
   await using clients = new Clients(options.concurrency);
@@ -183,7 +184,7 @@ export async function copyTo(
   const images = "images" in from ? [] : from;
   const requests = bundle === undefined ? images : bundleRequests(bundle, { prefix: options.prefix ?? "" });
   const registrySource = clients.sources(images);
-  const source = (image: string): BundleReader | RegistryRepository => bundle ?? registrySource(image);
+  const source = (image: string): Bundle | RegistryRepository => bundle ?? registrySource(image);
   const manifests = new ManifestStore();
   const repository = (name: string): RegistryRepository => clients.repository(target, name);
   const common = { manifests, emit, signal };
@@ -210,7 +211,7 @@ export async function copyTo(
 }
 
 /** What is wrong with a bundle, as `verify` finds it. */
-export async function findProblems(bundle: BundleReader): Promise<readonly Problem[]> {
+export async function findProblems(bundle: Bundle): Promise<readonly Problem[]> {
   const emit = (): void => undefined;
   const manifests = new ManifestStore();
   const requests = bundleRequests(bundle, { prefix: "" });

@@ -45,6 +45,7 @@ export class UploadContent {
   /** The next `length` bytes, from `offset` on, as a body. It is to be sent before the next one is taken. */
   async take(offset: number, length: number): Promise<ContentBody> {
     await this.#seek(offset);
+    if (this.#blob.waits === true && length > 0) this.#rest ??= await this.#read();
     // The beginning needs no copy (of many small blobs these would cost the most), and what is over is of no use.
     const between = offset > 0 && offset < this.#blob.descriptor.size;
     this.#begin = between ? this.#proof.copy() : undefined;
