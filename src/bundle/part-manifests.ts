@@ -1,8 +1,8 @@
 /** The manifests of a bundle, which are in memory before anything is fetched, in few writes. */
-import type { FileHandle } from "node:fs/promises";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { writeAll } from "./disk.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
+import type { PositionalWriter } from "./positional-file.ts";
 import { paddingOf } from "./tar-header.ts";
 
 /** They lie one behind the other, and go so many bytes at a time. */
@@ -10,7 +10,7 @@ const batchBytes = 1024 * 1024;
 
 /** Writes all manifests of the layout that the store has, and gives their entries. `name` is for messages. Throws DISK. */
 export async function writeManifests(
-  file: FileHandle,
+  file: PositionalWriter,
   layout: Layout,
   manifests: ManifestStore,
   name: string,

@@ -2,7 +2,6 @@
  * Opens the `.part` of a bundle: takes up what an earlier run left there, in whatever layout, and lays the file out
  * for this one. All of it can be interrupted at any moment, and is done again by the next run.
  */
-import { type FileHandle, open, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { reached } from "../content/points.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -14,13 +13,16 @@ import type { Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
 import { finishMove } from "./move.ts";
 import { frame } from "./part-blob.ts";
-import { checkSpace, journalPath, partPath, removePart, spillPath } from "./part-place.ts";
+import { findPart, openPartFile, type PartShape, partName, removePart } from "./part-file.ts";
+import { checkSpace, journalPath, spillPath } from "./part-place.ts";
+import type { PositionalFile } from "./positional-file.ts";
 import { relocate } from "./relocate.ts";
 import { endBytes, paddingOf } from "./tar-header.ts";
+import type { FoundParts } from "./volumes/volume-parts.ts";
 
 /** An open part, laid out. */
 export interface Part {
-  readonly file: FileHandle;
+  readonly file: PositionalFile;
   readonly journal: Journal;
   /** What is said to lie at its place in the layout. */
   readonly claims: Map<Digest, Claim>;
@@ -41,25 +43,31 @@ export interface PartOptions {
  * Opens `PATH.part`, whose lock is held. Throws DISK (with needed and free bytes where space is short), or the
  * signal's reason.
  */
-export async function openPart(path: string, layout: Layout, options: PartOptions): Promise<Part> {
-  const name = partPath(path);
+export async function openPart(shape: PartShape, layout: Layout, options: PartOptions): Promise<Part> {
+  const { path } = shape;
+  const name = partName(shape);
   const journalled = await readJournal(journalPath(path));
-  const found = await stat(name).catch(() => undefined);
-  const loss = lossOf(journalled, found?.size);
-  const isNew = loss !== undefined || journalled.claims.size === 0 || found === undefined;
+  const found = await findPart(shape).catch((error: unknown) => {
+    throw diskError(`read ${name}`, error);
+  });
+  const loss = lossOf(journalled, found.state);
+  const isNew = loss !== undefined || journalled.claims.size === 0 || found.state !== "usable";
   if (loss !== undefined) options.onNote?.(`${basename(path)}: the pull starts afresh, since ${loss}`);
-  let file: FileHandle | undefined;
+  let file: PositionalFile | undefined;
   let journal: Journal | undefined;
   try {
-    await checkSpace(path, layout.totalBytes);
+    // What has another shape is of no use, and in the way.
+    const isCleared = found.state === "other" || (isNew && shape.volumeBytes !== undefined);
+    if (isCleared) await removePart(path);
+    await checkSpace(path, layout.totalBytes, isCleared ? 0 : found.occupiedBytes);
     // The journal is there first: a part without one is nobody's.
     journal = isNew ? await Journal.start(journalPath(path)) : await Journal.resume(journalPath(path));
     reached("journal:started");
-    file = await open(name, isNew ? "w+" : "r+", 0o644);
+    file = await openPartFile(shape, isNew);
     reached("part:created");
     const claims = isNew
       ? new Map<Digest, Claim>()
-      : await takeUp({ file, journal, path }, layout, journalled, options);
+      : await takeUp({ file, journal, shape }, layout, journalled, options);
     const bytes = [...claims.values()].reduce((sum, { got }) => sum + got, 0);
     if (bytes > 0) options.onTakenUp?.(bytes, layout.totalBytes);
     await file.truncate(layout.totalBytes);
@@ -82,10 +90,10 @@ export async function changeLayout(
   { file, journal }: Pick<Part, "file" | "journal">,
   whole: ReadonlyMap<Digest, Claim>,
   layout: Layout,
-  { path, signal }: { readonly path: string; readonly signal: AbortSignal | undefined },
+  { shape, signal }: { readonly shape: PartShape; readonly signal: AbortSignal | undefined },
 ): Promise<void> {
-  const name = partPath(path);
-  await relocate(file, whole, layout, { log: journal, spillPath: spillPath(path), name, signal });
+  const name = partName(shape);
+  await relocate(file, whole, layout, { log: journal, spillPath: spillPath(shape.path), name, signal });
   for (const entry of layout.blobs.values()) await frame({ file, name, entry, pads: true });
   await writeMetadata(file, layout, name, false);
   await file.truncate(layout.totalBytes);
@@ -98,7 +106,12 @@ export async function discardPart(path: string): Promise<void> {
 }
 
 /** The files at the front and the end of a bundle. In a file that is not new, what is to be zero is written, too. */
-async function writeMetadata(file: FileHandle, layout: Layout, name: string, isNew: boolean): Promise<void> {
+async function writeMetadata(
+  file: PositionalFile,
+  layout: Layout,
+  name: string,
+  isNew: boolean,
+): Promise<void> {
   for (const entry of layout.metadata) {
     const padding = isNew ? [] : [Buffer.alloc(paddingOf(entry.size))];
     await writeAll(file, [entry.header, entry.bytes, ...padding], entry.headerOffset, name);
@@ -108,12 +121,17 @@ async function writeMetadata(file: FileHandle, layout: Layout, name: string, isN
 
 /** Brings what is there to its places. */
 async function takeUp(
-  { file, journal, path }: { file: FileHandle; journal: Journal; path: string },
+  { file, journal, shape }: { file: PositionalFile; journal: Journal; shape: PartShape },
   layout: Layout,
   { claims, step }: Journalled,
   options: PartOptions,
 ): Promise<Map<Digest, Claim>> {
-  const moving = { log: journal, spillPath: spillPath(path), name: partPath(path), signal: options.signal };
+  const moving = {
+    log: journal,
+    spillPath: spillPath(shape.path),
+    name: partName(shape),
+    signal: options.signal,
+  };
   const known = new Map(claims);
   if (step !== undefined) {
     const log: MoveLog = {
@@ -130,10 +148,12 @@ async function takeUp(
 }
 
 /** Why nothing of an earlier run can be used; undefined if it can, or if there was none. */
-function lossOf(journalled: Journalled, partBytes: number | undefined): string | undefined {
-  if (journalled.state === "absent" && partBytes === undefined) return undefined;
+function lossOf(journalled: Journalled, part: FoundParts["state"]): string | undefined {
+  if (journalled.state === "absent" && part === "none") return undefined;
   if (journalled.state === "absent") return "the journal of its unfinished part is gone";
   if (journalled.state === "foreign")
     return "the journal of its unfinished part is damaged, or that of another version";
+  if (part === "other" && journalled.claims.size > 0)
+    return "its unfinished part is not in volumes of this size";
   return undefined;
 }

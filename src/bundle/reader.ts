@@ -2,7 +2,7 @@
  * Reads a bundle in place: `mirror.json` and the layout rule give every offset, so nothing is unpacked or searched.
  * Each header is compared with the one that the layout rule makes, so a damaged one is found with the blob's name.
  */
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import type {
   ByteStream,
   ManifestOptions,
@@ -19,20 +19,14 @@ import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
-import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
-import { type BundleImage, imageName, mirrorFilePath, readMirrorFile } from "./metadata.ts";
-import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
+import { type BlobEntry, type BundleContents, type Layout, layOut } from "./layout.ts";
+import { type BundleImage, imageName, readMirrorFile } from "./metadata.ts";
+import type { PositionalReader } from "./positional-file.ts";
+import { checkHeader, compareHeader, damaged, notABundle, readMetadata } from "./read-metadata.ts";
+import { VolumeSet } from "./volumes/volume-set.ts";
 
-/** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
-const maxMetadataBytes = 256 * 1024 * 1024;
 /** Up to this size, header and content are read at once. Bytes. */
 const smallBlobBytes = 256 * 1024;
-const metadataPaths: ReadonlySet<string> = new Set([
-  "oci-layout",
-  "index.json",
-  "manifest.json",
-  mirrorFilePath,
-]);
 
 /** An open bundle. Close it when done. */
 export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
@@ -40,7 +34,7 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
   readonly images: readonly BundleImage[];
   readonly contents: BundleContents;
   readonly totalBytes: number;
-  readonly #file: FileHandle;
+  readonly #file: PositionalReader;
   readonly #layout: Layout;
   readonly #identity: FileIdentity;
   /** Content that was wrong when it was read last. */
@@ -48,7 +42,7 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
 
   private constructor(
     path: string,
-    { file, identity }: { file: FileHandle; identity: FileIdentity },
+    { file, identity }: { file: PositionalReader; identity: FileIdentity },
     description: { images: readonly BundleImage[]; contents: BundleContents },
     layout: Layout,
   ) {
@@ -62,20 +56,11 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
   }
 
   /**
-   * Opens a bundle and proves its metadata. Throws NOT_FOUND or DISK if the file cannot be opened, BUNDLE if it
+   * Opens a bundle, in one file or in volumes, and proves its metadata. Throws NOT_FOUND or DISK if the file cannot be opened, BUNDLE if it
    * is none, INTEGRITY if it is damaged or truncated.
    */
   static async open(path: string): Promise<BundleReader> {
-    const unreadable = (error: unknown): never => {
-      throw diskError(`read ${path}`, error);
-    };
-    // A pipe is not even opened: that would wait for its other end.
-    if (!(await stat(path).catch(unreadable)).isFile()) {
-      throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
-        hint: "name the bundle that mirror pull wrote",
-      });
-    }
-    const file = await open(path, "r").catch(unreadable);
+    const file = (await VolumeSet.open(path)) ?? (await openFile(path));
     try {
       const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
@@ -157,7 +142,29 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
     return this.#layout.id;
   }
 
-  /** True if the bundle has this content (which is not yet to say that it is undamaged). */
+  /** The volumes that the bundle is read from; undefined if it is one file. */
+  get volumes(): VolumeSet | undefined {
+    return this.#file instanceof VolumeSet ? this.#file : undefined;
+  }
+
+  /** True if it is in one file, or in volumes of so many bytes that are all there, and so are their lists. */
+  isWholeIn(volumeBytes: number | undefined): boolean {
+    const { volumes } = this;
+    if (volumes?.volumeBytes !== volumeBytes) return false;
+    return (
+      volumes?.states.every(({ volume, state }) => state === "there" && !volumes.isDamaged(volume)) ?? true
+    );
+  }
+
+  /** The file names of the volumes that hold some of this content and are not there; empty if all of it is. */
+  lacking(digest: Digest): readonly string[] {
+    const entry = this.#layout.blobs.get(digest);
+    if (entry === undefined) return [];
+    const { headerOffset, contentOffset, size } = entry;
+    return this.volumes?.lacking(headerOffset, contentOffset + size - headerOffset) ?? [];
+  }
+
+  /** True if the bundle has this content (which is not yet to say that it is undamaged, or that its volumes are there). */
   has(digest: Digest): boolean {
     return this.#layout.blobs.has(digest);
   }
@@ -218,79 +225,15 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
   }
 }
 
-interface HeaderPlace {
-  readonly header: Buffer;
-  readonly headerOffset: number;
-}
-
-async function checkHeader(file: FileHandle, path: string, place: HeaderPlace, name: string): Promise<void> {
-  compareHeader(
-    await readExactly(file, place.headerOffset, place.header.byteLength, path),
-    path,
-    place,
-    name,
-  );
-}
-
-function compareHeader(found: Uint8Array, path: string, place: HeaderPlace, name: string): void {
-  if (!place.header.equals(found)) throw damaged(path, `the tar header of ${name} is not as it was written`);
-}
-
-/** The files in front of the blobs, up to and including mirror.json. */
-async function readMetadata(file: FileHandle, path: string): Promise<MetadataFile[]> {
-  const files: MetadataFile[] = [];
-  let offset = 0;
-  while (files.at(-1)?.path !== mirrorFilePath) {
-    const header = await firstHeader(file, offset, path, files.length > 0);
-    if (header === undefined || !metadataPaths.has(header.name) || files.length === metadataPaths.size)
-      throw notABundle(path);
-    if (header.size > maxMetadataBytes)
-      throw damaged(path, `its ${header.name} claims to be ${header.size} bytes long`);
-    const bytes = await readExactly(file, offset + blockBytes, header.size, path);
-    files.push({ path: header.name, bytes });
-    offset += blockBytes + header.size + paddingOf(header.size);
-  }
-  return files;
-}
-
-async function firstHeader(
-  file: FileHandle,
-  offset: number,
-  path: string,
-  ours: boolean,
-): Promise<{ name: string; size: number } | undefined> {
-  const block = Buffer.alloc(blockBytes);
-  const { bytesRead } = await file.read(block, 0, blockBytes, offset).catch((error: unknown) => {
+async function openFile(path: string): Promise<PositionalReader> {
+  const unreadable = (error: unknown): never => {
     throw diskError(`read ${path}`, error);
-  });
-  if (bytesRead < blockBytes) {
-    if (ours) throw damaged(path, "it is truncated");
-    throw notABundle(path);
+  };
+  // A pipe is not even opened: that would wait for its other end.
+  if (!(await stat(path).catch(unreadable)).isFile()) {
+    throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
+      hint: "name the bundle that mirror pull wrote",
+    });
   }
-  try {
-    return readHeader(block);
-  } catch (error) {
-    // One damaged bit leaves the name or the magic of our own first file standing.
-    const known =
-      ours ||
-      block.toString("latin1", 0, 10) === "oci-layout" ||
-      block.toString("latin1", 257, 262) === "ustar";
-    throw known
-      ? damaged(path, "the tar header at its beginning is not as it was written")
-      : notABundle(path, error);
-  }
-}
-
-function damaged(path: string, state: string, cause?: unknown): AppError {
-  return new AppError("INTEGRITY", `Cannot verify ${path}: ${state}`, {
-    hint: "copy the bundle again, or pull it again",
-    cause,
-  });
-}
-
-function notABundle(path: string, cause?: unknown): AppError {
-  return new AppError("BUNDLE", `Cannot read ${path}: it is not a bundle that mirror pull wrote`, {
-    hint: "a bundle is a plain tar, not compressed, with a mirror.json in it",
-    cause,
-  });
+  return await open(path, "r").catch(unreadable);
 }

@@ -6,7 +6,7 @@
 import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import pLimit from "p-limit";
-import type { BlobSource, ByteStream, OpenOptions, Pushed, PushOptions, Target } from "../content/content.ts";
+import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { reached } from "../content/points.ts";
 import type { Clock } from "../content/retry.ts";
@@ -22,18 +22,16 @@ import { BundleLock } from "./lock.ts";
 import { changeLayout, openPart, type Part, type PartOptions } from "./part.ts";
 import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
 import { writeManifests } from "./part-manifests.ts";
-import { checkBundlePath, partPath, removePart, syncFolder } from "./part-place.ts";
-
-/** Content of an earlier bundle, which need not be fetched. */
-export interface Reusable {
-  /** What messages call it. */
-  readonly path: string;
-  has(digest: Digest): boolean;
-  open(descriptor: Descriptor, options?: OpenOptions): Promise<ByteStream>;
-}
+import { type PartShape, partName, removePart } from "./part-file.ts";
+import { checkBundlePath, partPath, syncFolder } from "./part-place.ts";
+import type { Reusable } from "./reusable.ts";
+import { nameVolumes } from "./volumes/name-volumes.ts";
+import { VolumeParts } from "./volumes/volume-parts.ts";
 
 export interface WriterOptions extends PartOptions {
   readonly clock: Clock;
+  /** The bundle is written in volumes of so many bytes; in one file if left out. */
+  readonly volumeBytes?: number | undefined;
   /** Nothing of an earlier run is taken up. */
   readonly fresh?: boolean | undefined;
   /** Where to look for content before it is fetched. */
@@ -87,7 +85,8 @@ export class BundleWriter implements Target {
     const lock = await BundleLock.take(path);
     try {
       if (options.fresh === true) await removePart(path);
-      return new BundleWriter(path, layout, { part: await openPart(path, layout, options), lock }, options);
+      const part = await openPart({ path, volumeBytes: options.volumeBytes }, layout, options);
+      return new BundleWriter(path, layout, { part, lock }, options);
     } catch (error) {
       await lock.release();
       throw error;
@@ -141,7 +140,7 @@ export class BundleWriter implements Target {
       this.#part.file,
       this.#layout,
       manifests,
-      partPath(this.#path),
+      partName(this.#shape),
     )) {
       this.#done.add(entry.digest);
       this.#kept += 1;
@@ -159,7 +158,7 @@ export class BundleWriter implements Target {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
-    const place = { path: this.#path, signal: this.#options.signal };
+    const place = { shape: this.#shape, signal: this.#options.signal };
     await changeLayout(this.#part, claims, layout, place);
     this.#layout = layout;
   }
@@ -175,7 +174,7 @@ export class BundleWriter implements Target {
       this.#early.check();
       await this.#part.file.sync();
       reached("commit:synced");
-      await rename(partPath(this.#path), this.#path);
+      await this.#giveName();
       this.#committed = true;
       reached("commit:renamed");
       await this.#part.file.close();
@@ -200,6 +199,16 @@ export class BundleWriter implements Target {
     } finally {
       await this.#lock.release();
     }
+  }
+
+  get #shape(): PartShape {
+    return { path: this.#path, volumeBytes: this.#options.volumeBytes };
+  }
+
+  async #giveName(): Promise<void> {
+    const { file } = this.#part;
+    if (file instanceof VolumeParts) await nameVolumes(this.#path, file, this.#layout, this.#options.signal);
+    else await rename(partPath(this.#path), this.#path);
   }
 
   #placeOf(digest: Digest): BlobEntry {
@@ -234,7 +243,7 @@ export class BundleWriter implements Target {
     }
     let left = proof;
     for (const old of this.#options.reuse ?? []) {
-      if (!old.has(entry.digest)) continue;
+      if (!old.has(entry.digest) || old.lacking(entry.digest).length > 0) continue;
       try {
         const content = await old.open(descriptor, { offset: left.offset, signal: options.signal });
         await this.#fill(entry, left, content, options);
@@ -277,6 +286,6 @@ export class BundleWriter implements Target {
   }
 
   #fillPlace(entry: BlobEntry): FillPlace {
-    return { file: this.#part.file, name: partPath(this.#path), entry, pads: !this.#part.isNew };
+    return { file: this.#part.file, name: partName(this.#shape), entry, pads: !this.#part.isNew };
   }
 }

@@ -2,6 +2,8 @@
 import { checkBundlePath } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
+import { volumeCount } from "../bundle/volumes/geometry.ts";
+import { removeOtherVolumes } from "../bundle/volumes/name-volumes.ts";
 import { BundleWriter } from "../bundle/writer.ts";
 import { KnownManifests } from "../content/known-manifests.ts";
 import { checkWritable } from "../bundle/writable.ts";
@@ -18,6 +20,7 @@ import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import { Reuse } from "./reuse.ts";
+import { checkVolumes } from "./volume-size.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
@@ -27,6 +30,8 @@ const notPulledHint = (keepGoing: boolean): string =>
 
 export interface PullOptions {
   readonly path: string;
+  /** The size of each volume but the last, in bytes; undefined for a bundle in one file. */
+  readonly volumeBytes: number | undefined;
   /** Write the bundle without the images that fail. */
   readonly keepGoing: boolean;
   readonly failFast: boolean;
@@ -39,7 +44,7 @@ export interface PullOptions {
 
 /** What `pull --json` prints. */
 export interface PullResult extends TransferResult {
-  readonly bundle: { readonly path: string; readonly bytes: number };
+  readonly bundle: { readonly path: string; readonly bytes: number; readonly volumes?: number };
 }
 
 /**
@@ -71,14 +76,22 @@ export async function pullBundle(
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
   const layout = await layOutPlan(plan, manifests);
-  if (reuse.existing?.layoutId === layout.id && (await isWhole(plan, reuse.existing, session))) {
+  const { volumeBytes } = options;
+  checkVolumes(layout.totalBytes, volumeBytes);
+  if (
+    reuse.existing?.layoutId === layout.id &&
+    reuse.existing.isWholeIn(volumeBytes) &&
+    (await isWhole(plan, reuse.existing, session))
+  ) {
     await discardPart(options.path);
-    const bundle = { path: options.path, bytes: layout.totalBytes };
+    const bundle = describe(options, layout.totalBytes);
+    if (bundle.volumes !== undefined) await removeOtherVolumes(options.path, bundle.volumes);
     return { ...conclude(plan.images.map(unchanged), failures, session), bundle };
   }
   const writer = await BundleWriter.open(options.path, layout, {
     clock: systemClock,
     signal: session.signal,
+    volumeBytes,
     fresh: options.fresh,
     reuse: reuse.bundles,
     onTakenUp: (bytes, ofBytes) => {
@@ -105,13 +118,21 @@ export async function pullBundle(
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
     if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
-    const bundle = { path: options.path, bytes: await writer.commit() };
+    const bundle = describe(options, await writer.commit());
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
     // The first failure is the one to tell.
     await writer.abandon().catch(() => undefined);
     throw error;
   }
+}
+
+/** The bundle in the result. */
+function describe(
+  { path, volumeBytes }: Pick<PullOptions, "path" | "volumeBytes">,
+  bytes: number,
+): PullResult["bundle"] {
+  return { path, bytes, ...(volumeBytes === undefined ? {} : { volumes: volumeCount(bytes, volumeBytes) }) };
 }
 
 /** True if the bundle that is there has all of the plan, proved by reading it. */

@@ -1,0 +1,150 @@
+/** Bundles in volumes: written, joined, read in place, and taken one after another. */
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { type RunResult, runMirror } from "../support/cli.ts";
+import { makeImage, seed, type TestImage } from "../support/images.ts";
+import { type TempDir, tempDir } from "../support/temp.ts";
+
+const mebibyte = 1024 * 1024;
+
+/** Four images with layers of their own, and one that they share. */
+let images: Readonly<Record<"web" | "api" | "job" | "big", TestImage>>;
+let source: TestRegistry;
+let folder: TempDir;
+let whole: Buffer;
+
+beforeAll(async () => {
+  source = await startRegistry();
+  folder = await tempDir();
+  images = {
+    web: await makeImage({ seed: "web", layers: [900_000, 700_000] }),
+    api: await makeImage({ seed: "api", layers: [800_000, 600_000] }),
+    job: await makeImage({ seed: "job", layers: [500_000, 300_000] }),
+    big: await makeImage({ seed: "big", layers: [3_500_000] }),
+  };
+  for (const [name, image] of Object.entries(images)) seed(source, `team/${name}`, "1.0", image);
+  const plain = await runMirror(["pull", ...names(), "--to", folder.join("plain.tar")]);
+  expect(plain.code, plain.stderr).toBe(0);
+  whole = await readFile(folder.join("plain.tar"));
+});
+afterAll(async () => {
+  await source[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+
+const names = (): string[] => Object.keys(images).map((name) => `${source.host}/team/${name}:1.0`);
+const nameOf = (image: string): string => `${source.host}/team/${image}:1.0`;
+const pull = async (cwd: string, ...flags: readonly string[]): Promise<RunResult> =>
+  await runMirror(["pull", ...names(), "--to", "bundle.tar", ...flags], { cwd });
+const mirror = async (cwd: string, ...args: readonly string[]): Promise<RunResult> =>
+  await runMirror(args, { cwd });
+
+/** A folder with the set in volumes of 1 MiB. */
+async function volumeFolder(): Promise<TempDir> {
+  const set = await tempDir();
+  const pulled = await pull(set.path, "--volume-size", "1MiB");
+  expect(pulled.code, pulled.stderr).toBe(0);
+  return set;
+}
+
+/** The volumes (by number) that hold some of a layer. */
+function volumesOf(image: TestImage, layer: number): number[] {
+  const bytes = image.layers[layer]?.bytes ?? Buffer.alloc(0);
+  const at = whole.indexOf(bytes) - 512;
+  const [first, last] = [at, at + 512 + bytes.byteLength - 1].map((byte) => Math.floor(byte / mebibyte) + 1);
+  return Array.from({ length: (last ?? 0) - (first ?? 0) + 1 }, (_, index) => (first ?? 0) + index);
+}
+
+const file = (volume: number): string => `bundle.tar.${String(volume).padStart(3, "0")}`;
+const list = (volume: number): string => `bundle.tar-${String(volume).padStart(3, "0")}.sum`;
+const count = (): number => Math.ceil(whole.byteLength / mebibyte);
+
+async function sh(cwd: string, command: string): Promise<{ stdout: Buffer; stderr: Buffer }> {
+  return await promisify(execFile)("sh", ["-c", command], { cwd, encoding: "buffer", maxBuffer: 1 << 28 });
+}
+
+test("volumes have the size that was asked for, and cat joins them to the plain bundle", async () => {
+  await using set = await volumeFolder();
+  const volumes = Array.from({ length: count() }, (_, index) => index + 1);
+  expect((await readdir(set.path)).toSorted()).toEqual(
+    [...volumes.map(file), ...volumes.map(list)].toSorted(),
+  );
+  const { stdout } = await sh(set.path, "cat bundle.tar.*");
+  expect(stdout.equals(whole)).toBe(true);
+  for (const volume of volumes.slice(0, -1))
+    expect((await readFile(set.join(file(volume)))).byteLength).toBe(mebibyte);
+});
+
+test("each volume has a checksum list that sha256sum takes, and that says what lies in it", async () => {
+  await using set = await volumeFolder();
+  await sh(set.path, "for sum in *.sum; do sha256sum --strict -c $sum || exit 1; done");
+  const text = await readFile(set.join(list(2)), "utf8");
+  const json: unknown = JSON.parse(/^# mirror-volume (\{.*\}) sha256:[0-9a-f]{64}$/m.exec(text)?.[1] ?? "");
+  const bytes = whole.subarray(mebibyte, 2 * mebibyte);
+  expect(json).toMatchObject({
+    version: 1,
+    volume: 2,
+    volumes: count(),
+    offset: mebibyte,
+    size: mebibyte,
+    sha256: createHash("sha256").update(bytes).digest("hex"),
+  });
+  const { blobs } = json as { blobs: [string, number, number, number][] };
+  for (const [digest, at, from, length] of blobs) {
+    const blob = Object.values(images)
+      .flatMap((image) => image.layers)
+      .find(({ descriptor }) => descriptor.digest === digest);
+    expect(blob?.bytes.subarray(from, from + length).equals(bytes.subarray(at, at + length))).toBe(true);
+  }
+});
+
+test.each(["bundle.tar", "bundle.tar.002"])(
+  "%s stands for the set: verify, ls, inspect and push",
+  async (name) => {
+    await using set = await volumeFolder();
+    await using target = await startRegistry();
+    const verified = await mirror(set.path, "verify", name);
+    expect(verified.code, verified.stderr).toBe(0);
+    expect(verified.stdout).toMatch(/is whole: 4 images, .* every digest proved/);
+    expect((await mirror(set.path, "ls", name)).stdout).toMatch(/team\/web:1\.0/);
+    expect((await mirror(set.path, "inspect", name)).stdout).toMatch(/team\/big:1\.0/);
+    const pushed = await mirror(set.path, "push", name, "--registry", target.host);
+    expect(pushed.code, pushed.stderr).toBe(0);
+    for (const [repository, image] of Object.entries(images))
+      expect(target.manifest(`team/${repository}`, "1.0")?.digest).toBe(image.descriptor.digest);
+  },
+);
+
+test("the same pull again changes nothing, another size writes other volumes out of what is there", async () => {
+  await using set = await volumeFolder();
+  source.resetLog();
+  const again = await pull(set.path, "--volume-size", "1MiB");
+  expect(again.stderr).toContain("pulled 4 images (4 unchanged)");
+  const larger = await pull(set.path, "--volume-size", "3MiB");
+  expect(larger.code, larger.stderr).toBe(0);
+  expect(source.count("GET", /\/blobs\//)).toBe(0);
+  const { stdout } = await sh(
+    set.path,
+    "cat bundle.tar.* && for sum in *.sum; do sha256sum -c $sum >&2; done",
+  );
+  expect(stdout.equals(whole)).toBe(true);
+  expect((await readdir(set.path)).length).toBe(2 * Math.ceil(whole.byteLength / (3 * mebibyte)));
+  const plain = await pull(set.path);
+  expect(plain.code, plain.stderr).toBe(0);
+  expect(source.count("GET", /\/blobs\//)).toBe(0);
+  expect((await readFile(set.join("bundle.tar"))).equals(whole)).toBe(true);
+});
+
+test.each([
+  ["1kB", /Cannot write volumes of 1kB: the least is 1 MiB/],
+  ["4", /Cannot read size "4": expected a number and a unit/],
+])("--volume-size %s is refused", async (size, message) => {
+  const result = await pull(folder.path, "--volume-size", size);
+  expect([result.code, result.stderr]).toEqual([2, expect.stringMatching(message)]);
+});
+
+export { copyFile, mkdir, rename, rm, writeFile, nameOf, volumesOf };
