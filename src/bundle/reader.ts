@@ -23,6 +23,7 @@ import { type BlobEntry, type BundleContents, type Layout, layOut } from "./layo
 import { type BundleImage, imageName, readMirrorFile } from "./metadata.ts";
 import type { PositionalReader } from "./positional-file.ts";
 import { checkHeader, compareHeader, damaged, notABundle, readMetadata } from "./read-metadata.ts";
+import { findDamagedGaps } from "./volumes/gaps.ts";
 import { VolumeSet } from "./volumes/volume-set.ts";
 
 /** Up to this size, header and content are read at once. Bytes. */
@@ -145,6 +146,19 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
   /** The volumes that the bundle is read from; undefined if it is one file. */
   get volumes(): VolumeSet | undefined {
     return this.#file instanceof VolumeSet ? this.#file : undefined;
+  }
+
+  /** The volumes that some of this content lies in, by number; empty for a bundle in one file. */
+  volumesHolding(digest: Digest): readonly number[] {
+    const entry = this.#layout.blobs.get(digest);
+    if (entry === undefined) return [];
+    const { headerOffset, contentOffset, size } = entry;
+    return this.volumes?.holding(headerOffset, contentOffset + size - headerOffset) ?? [];
+  }
+
+  /** The volumes in which what lies between the contents is not as it was written: no digest tells. Throws DISK. */
+  async damagedGaps(signal?: AbortSignal): Promise<readonly number[]> {
+    return this.volumes === undefined ? [] : await findDamagedGaps(this.volumes, this.#layout, signal);
   }
 
   /** True if it is in one file, or in volumes of so many bytes that are all there, and so are their lists. */

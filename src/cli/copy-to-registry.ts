@@ -2,11 +2,13 @@
 import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
+import type { Digest } from "../oci/digest.ts";
 import { makePlan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import { surveyPlan } from "./volume-survey.ts";
 import { conclude, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 
 /** The source side, whatever it is. */
@@ -16,13 +18,21 @@ export interface SourceSide {
   readonly limits: (image: PlannedImage) => readonly LimitFunction[];
 }
 
+export interface CopyToRegistryOptions {
+  readonly target: RegistryTarget;
+  readonly failFast: boolean;
+  readonly content: ContentRules;
+  /** What volumes of the source are not there that hold some of a content; left out if all of it is there. */
+  readonly lacking?: ((digest: Digest) => readonly string[]) | undefined;
+}
+
 /** Copies what the target lacks. Throws RunFailure if any image failed; the others are done then. */
 export async function copyToRegistry(
   requests: readonly PlanRequest[],
   source: SourceSide,
   registries: Registries,
   session: Session,
-  options: { readonly target: RegistryTarget; readonly failFast: boolean; readonly content: ContentRules },
+  options: CopyToRegistryOptions,
 ): Promise<TransferResult> {
   const manifests = new ManifestStore();
   const client = registries.client(options.target.host);
@@ -39,7 +49,13 @@ export async function copyToRegistry(
     ...options.content,
   });
   if (options.failFast && failures.length > 0) throw notBegun(plan, failures);
+  const { lacking } = options;
+  const survey =
+    lacking === undefined
+      ? { plan, waits: undefined }
+      : await surveyPlan(plan, { target, lacking, signal: session.signal });
   const ends = {
+    waits: survey.waits,
     source: source.image,
     target,
     placeOf: (repository: string) => repository,
@@ -50,6 +66,6 @@ export async function copyToRegistry(
     ],
     manifests,
   };
-  const outcomes = await transfer(plan, ends, session, options.failFast);
+  const outcomes = await transfer(survey.plan, ends, session, options.failFast);
   return conclude(outcomes, failures, session);
 }

@@ -3,13 +3,14 @@ import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
 import { formatBytes, plural } from "../report/format.ts";
-import { makePlan } from "../sync/plan.ts";
+import { makePlan, type Plan } from "../sync/plan.ts";
 import { type Problem, verifyContent, verifyTarget } from "../sync/verify.ts";
 import { bundleContent, bundleRequests } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
 import { registryTarget } from "./transfer.ts";
+import { findVolumeProblems, formatVolumeProblems, type VolumeProblem } from "./volume-problems.ts";
 
 /** What `verify --json` prints. */
 export interface VerifyResult {
@@ -18,6 +19,8 @@ export interface VerifyResult {
   readonly blobs: number;
   readonly bytes: number;
   readonly problems: readonly Problem[];
+  /** Of a bundle in volumes: how many there should be, and those that are missing or damaged. */
+  readonly volumes?: { readonly count: number; readonly problems: readonly VolumeProblem[] };
 }
 
 export interface VerifyBundleOptions {
@@ -54,21 +57,46 @@ export async function verifyBundle(
     message: error.message,
   }));
   const call = { emit: session.emit, signal: session.signal };
-  const damaged = await verifyContent(plan, bundle, call);
+  const damaged = await verifyContent(atHand(plan, bundle), bundle, call);
   // Whatever was wrong would be no fault of the bundle.
   if (broken.length + damaged.length > 0) await bundle.refuseChanged();
   const absent =
     options.target === undefined
       ? []
       : await verifyTarget(plan, registryTarget(registries, options.target), call);
-  const problems = [...broken, ...damaged, ...absent];
-  return { ok: problems.length === 0, images: bundle.images.length, blobs, bytes, problems };
+  const inVolumes = await findVolumeProblems(bundle, plan, damaged, session.signal);
+  const problems = [...broken, ...damaged, ...absent, ...inVolumes.map(problemOf)];
+  const count = bundle.volumes?.states.length;
+  return {
+    ok: problems.length === 0,
+    images: bundle.images.length,
+    blobs,
+    bytes,
+    problems,
+    ...(count === undefined ? {} : { volumes: { count, problems: inVolumes } }),
+  };
+}
+
+/** The plan without what lies in volumes that are not there. */
+function atHand(plan: Plan, bundle: BundleReader): Plan {
+  if (bundle.volumes === undefined) return plan;
+  const images = plan.images.map((image) => ({
+    ...image,
+    nodes: image.nodes.filter(({ descriptor }) => bundle.lacking(descriptor.digest).length === 0),
+  }));
+  return { ...plan, images };
+}
+
+function problemOf({ message, blobs }: VolumeProblem): Problem {
+  const images = [...new Set(blobs.flatMap((blob) => blob.images))];
+  return { place: "bundle", images, message };
 }
 
 /** The result as a person reads it. `registry`: the one that was asked, if any. */
 export function formatVerified(result: VerifyResult, path: string, registry: string | undefined): string {
   const { images, blobs, bytes } = result;
-  const whole = `${path} is whole: ${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
+  const volumes = result.volumes === undefined ? "" : `${plural(result.volumes.count, "volume")}, `;
+  const whole = `${path} is whole: ${volumes}${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
   return registry === undefined ? whole : `${whole}\n${registry} has every tag, manifest and blob of it`;
 }
 
@@ -87,7 +115,10 @@ export function verifyFailure(
 ): AppError {
   const damaged = result.problems.some(({ place }) => place === "bundle");
   const groups = new Map<string, string[]>();
+  const { count = 0, problems: inVolumes = [] } = result.volumes ?? {};
+  const told = new Set(inVolumes.map(({ message }) => message));
   for (const { message, images } of result.problems) {
+    if (told.has(message)) continue;
     const key = images.join(", ");
     groups.set(key, [...(groups.get(key) ?? []), message]);
   }
@@ -100,14 +131,27 @@ export function verifyFailure(
     ];
   });
   const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
-  const what = damaged ? `${path} is damaged` : `${registry ?? path} does not hold all of ${path}`;
+  const isIncomplete = inVolumes.length > 0 && inVolumes.every(({ state }) => state === "missing");
+  const what = isIncomplete
+    ? `${path} is not complete`
+    : damaged
+      ? `${path} is damaged`
+      : `${registry ?? path} does not hold all of ${path}`;
   return new AppError(
     "INTEGRITY",
-    [`${what}: ${plural(result.problems.length, "problem")}`, ...lines, ...rest].join("\n"),
+    [
+      `${what}: ${plural(result.problems.length, "problem")}`,
+      ...formatVolumeProblems(inVolumes, count),
+      ...lines,
+      ...rest,
+    ].join("\n"),
     {
-      hint: damaged
-        ? "copy the bundle again, or pull it again"
-        : `push it: mirror push ${path} --registry ${registry ?? "HOST"}${name === undefined ? "" : ` --name '${name}'`}`,
+      hint:
+        inVolumes.length > 0
+          ? "put these volumes here again, with their checksum lists; the others can stay as they are"
+          : damaged
+            ? "copy the bundle again, or pull it again"
+            : `push it: mirror push ${path} --registry ${registry ?? "HOST"}${name === undefined ? "" : ` --name '${name}'`}`,
       details: {
         problems: result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`),
       },

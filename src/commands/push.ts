@@ -14,6 +14,7 @@ import {
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
+import { prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
 export default class Push extends MirrorCommand {
@@ -22,6 +23,7 @@ export default class Push extends MirrorCommand {
     `Reads every blob straight from its place in the bundle, proves it on the way, and sends what the registry lacks. Tags are set last, so none ever points at something incomplete. Images that are there already cost one request.`;
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
+    "<%= config.bin %> <%= command.id %> /media/dvd/bundle.tar.003 --registry registry.internal:5000",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
   static override args = {
@@ -56,6 +58,7 @@ export default class Push extends MirrorCommand {
         target,
         failFast: flags["fail-fast"],
         content: bundleContent(bundle),
+        lacking: prepareVolumes(bundle, session.emit),
       },
     );
   }

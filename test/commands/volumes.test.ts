@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
@@ -109,7 +109,7 @@ test.each(["bundle.tar", "bundle.tar.002"])(
     await using target = await startRegistry();
     const verified = await mirror(set.path, "verify", name);
     expect(verified.code, verified.stderr).toBe(0);
-    expect(verified.stdout).toMatch(/is whole: 4 images, .* every digest proved/);
+    expect(verified.stdout).toMatch(/is whole: 7 volumes, 4 images, .* every digest proved/);
     expect((await mirror(set.path, "ls", name)).stdout).toMatch(/team\/web:1\.0/);
     expect((await mirror(set.path, "inspect", name)).stdout).toMatch(/team\/big:1\.0/);
     const pushed = await mirror(set.path, "push", name, "--registry", target.host);
@@ -147,4 +147,132 @@ test.each([
   expect([result.code, result.stderr]).toEqual([2, expect.stringMatching(message)]);
 });
 
-export { copyFile, mkdir, rename, rm, writeFile, nameOf, volumesOf };
+/** What a registry was sent: blobs by digest, as uploads that were finished. */
+const uploads = (target: TestRegistry): string[] =>
+  target.requests.flatMap(({ method, path }) => {
+    const [, digest] = method === "PUT" ? (/digest=([^&]+)/.exec(path) ?? []) : [];
+    return digest === undefined ? [] : [decodeURIComponent(digest)];
+  });
+
+/** Flips a bit of a volume, somewhere in the middle. */
+async function damage(path: string): Promise<void> {
+  const bytes = await readFile(path);
+  const at = Math.floor(bytes.byteLength / 2);
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 4, at);
+  await writeFile(path, bytes);
+}
+
+test("of a lost and a damaged volume, verify names both and what they hold, and push ends the rest later", async () => {
+  await using set = await volumeFolder();
+  await using away = await tempDir();
+  await using target = await startRegistry();
+  // One in the middle of the large layer, and one that holds a whole blob or more of others.
+  const [lost = 0] = volumesOf(images.big, 0).slice(1);
+  const [hurt = 0] = [1, 2, 3, 4, 5, 6, 7, 8]
+    .filter((volume) => !volumesOf(images.big, 0).includes(volume))
+    .slice(1);
+  await rename(set.join(file(lost)), away.join(file(lost)));
+  await copyFile(set.join(file(hurt)), away.join(file(hurt)));
+  await damage(set.join(file(hurt)));
+
+  const verified = await mirror(set.path, "verify", "bundle.tar");
+  expect(verified.code, verified.stderr).toBe(4);
+  expect(verified.stderr).toContain(
+    `volume ${lost} of ${count()}: ${file(lost)} is missing; it holds all or part of`,
+  );
+  expect(verified.stderr).toContain(
+    `volume ${hurt} of ${count()}: ${file(hurt)} is damaged; it holds all or part of`,
+  );
+  expect(verified.stderr.match(/volume \d of/g), verified.stderr).toHaveLength(2);
+  expect(verified.stderr).toContain(`  ${images.big.layers[0]?.descriptor.digest} of ${nameOf("big")}`);
+
+  const first = await mirror(set.path, "push", "bundle.tar", "--registry", target.host);
+  expect(first.code, first.stderr).toBe(4);
+  expect(first.stderr).toMatch(new RegExp(`^waiting .*team/big:1\\.0 waits for ${file(lost)}$`, "m"));
+  expect(target.manifest("team/big", "1.0")).toBeUndefined();
+  expect(target.openUploads).toBe(0);
+  const sent = uploads(target);
+  expect(new Set(sent).size).toBe(sent.length);
+
+  for (const volume of [lost, hurt]) await copyFile(away.join(file(volume)), set.join(file(volume)));
+  target.resetLog();
+  const second = await mirror(set.path, "push", "bundle.tar", "--registry", target.host);
+  expect(second.code, second.stderr).toBe(0);
+  expect(uploads(target).filter((digest) => sent.includes(digest))).toEqual([]);
+  for (const [repository, image] of Object.entries(images))
+    expect(target.manifest(`team/${repository}`, "1.0")?.digest).toBe(image.descriptor.digest);
+});
+
+test("volumes are taken one after another as they arrive, each in a folder of its own with its neighbour", async () => {
+  await using set = await volumeFolder();
+  await using target = await startRegistry();
+  const sent: string[] = [];
+  // What spans two volumes needs both: each arrives with the one before it.
+  for (let volume = 1; volume <= count(); volume += 1) {
+    await using medium = await tempDir();
+    const [first, last] = volume === 1 ? [1, 1] : [Math.max(1, volume - 4), volume];
+    for (let at = first; at <= last; at += 1) {
+      await copyFile(set.join(file(at)), medium.join(file(at)));
+      await copyFile(set.join(list(at)), medium.join(list(at)));
+    }
+    target.resetLog();
+    const result = await mirror(medium.path, "push", file(last), "--registry", target.host);
+    if (result.code !== 0)
+      expect([result.code, result.stderr]).toEqual([3, expect.stringMatching(/^waiting /m)]);
+    else expect(volume).toBeGreaterThan(1);
+    sent.push(...uploads(target));
+  }
+  expect(new Set(sent).size).toBe(sent.length);
+  for (const [repository, image] of Object.entries(images))
+    expect(target.manifest(`team/${repository}`, "1.0")?.digest).toBe(image.descriptor.digest);
+});
+
+describe("a pull in volumes that is killed", () => {
+  const hook = `
+import { subscribe } from "node:diagnostics_channel";
+let left = Number(process.env.KILL_AT);
+subscribe("mirror:point", ({ name }) => {
+  if (name === process.env.KILL_POINT && --left === 0) process.kill(process.pid, "SIGKILL");
+});
+`;
+
+  test.each([
+    ["blob:written", 5],
+    ["commit:synced", 1],
+    ["volumes:sum-named", 1],
+    ["volumes:volume-named", 1],
+    ["volumes:sum-named", 4],
+    ["volumes:volume-named", 6],
+    ["volumes:volume-named", 7],
+    ["commit:renamed", 1],
+    ["commit:journal-removed", 1],
+  ])("at %s, time %i, goes on, with another set under its name or none", async (point, at) => {
+    for (const earlier of [false, true]) {
+      await using set = await tempDir();
+      await writeFile(set.join("hook.mjs"), hook);
+      if (earlier) {
+        const old = [nameOf("api"), nameOf("big"), nameOf("job")];
+        const flags = ["--to", "bundle.tar", "--volume-size", "1MiB"];
+        expect((await mirror(set.path, "pull", ...old, ...flags)).code).toBe(0);
+      }
+      const env = {
+        NODE_OPTIONS: `--import=${set.join("hook.mjs")}`,
+        KILL_POINT: point,
+        KILL_AT: `${at}`,
+      };
+      const args = ["pull", ...names(), "--to", "bundle.tar", "--volume-size", "1MiB"];
+      const killed = await runMirror(args, { cwd: set.path, env });
+      expect(killed.signal, killed.stderr).toBe("SIGKILL");
+      source.resetLog();
+      const again = await pull(set.path, "--volume-size", "1MiB");
+      expect(again.code, again.stderr).toBe(0);
+      const fetched = source.count("GET", /\/blobs\//);
+      // The last notes of a journal may be missing: blobs that came just before the kill.
+      expect(fetched).toBeLessThanOrEqual(point === "blob:written" ? 11 : 0);
+      const { stdout } = await sh(set.path, "cat bundle.tar.*");
+      expect(stdout.equals(whole)).toBe(true);
+      await sh(set.path, "for sum in *.sum; do sha256sum --strict -c $sum || exit 1; done");
+      expect((await readdir(set.path)).length).toBe(2 * count() + 1);
+    }
+  });
+});

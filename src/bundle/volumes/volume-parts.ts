@@ -110,6 +110,7 @@ export class VolumeParts implements PositionalFile {
 
   async writev(buffers: readonly Uint8Array[], position: number): Promise<{ readonly bytesWritten: number }> {
     const bytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (bytes === 0) return { bytesWritten: 0 };
     const slice = firstSlice(position, bytes, this.volumeBytes);
     const file = this.volume(slice.volume);
     if (file === undefined) throw new Error(`nothing was made to write byte ${position} into`);

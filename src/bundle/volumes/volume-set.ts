@@ -64,6 +64,11 @@ export class VolumeSet implements PositionalReader {
     }
   }
 
+  /** So much of the bundle is read from the lists, in bytes. */
+  get frontBytes(): number {
+    return this.#front.byteLength;
+  }
+
   /** The file names of the volumes that some bytes of the bundle lie in and that are not there. */
   lacking(position: number, length: number): readonly string[] {
     const from = Math.max(position, this.#front.byteLength);

@@ -1,0 +1,168 @@
+/** What is wrong with the volumes of a bundle, and what lies in them. */
+import type { BundleReader } from "../bundle/reader.ts";
+import type { VolumeState } from "../bundle/volumes/find-set.ts";
+import type { VolumeSet } from "../bundle/volumes/volume-set.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatBytes, plural } from "../report/format.ts";
+import type { Emit } from "../sync/events.ts";
+import type { Plan } from "../sync/plan.ts";
+import type { Problem } from "../sync/verify.ts";
+
+/** A volume that is missing or damaged, and what is not to be had because of it. */
+export interface VolumeProblem {
+  /** Counted from 1. */
+  readonly volume: number;
+  readonly file: string;
+  readonly state: "missing" | "damaged";
+  /** The rest of the sentence: `bundle.tar.003 is missing`. */
+  readonly message: string;
+  readonly blobs: readonly {
+    readonly digest: Digest;
+    readonly size: number;
+    readonly images: readonly string[];
+  }[];
+}
+
+/**
+ * For a push: warns of volumes that are there and cannot be used, and gives the question for what others are not there;
+ * undefined where nothing is missing.
+ */
+export function prepareVolumes(
+  bundle: BundleReader,
+  emit: Emit,
+): ((digest: Digest) => readonly string[]) | undefined {
+  const { volumes } = bundle;
+  if (volumes === undefined) return undefined;
+  for (const state of volumes.states) {
+    const message = stateText(volumes, state);
+    if (message !== undefined && state.state !== "missing")
+      emit({ type: "warning", message, hint: "copy it again, with its checksum list" });
+  }
+  const missing = volumes.states.some(({ state }) => state !== "there" && state !== "unlisted");
+  return missing ? (digest) => bundle.lacking(digest) : undefined;
+}
+
+/**
+ * The volumes that are missing or damaged. `damaged` has what was wrong when all content at hand was read: where that
+ * spans volumes, their checksum lists tell which of them is to blame. Throws DISK.
+ */
+export async function findVolumeProblems(
+  bundle: BundleReader,
+  plan: Plan,
+  damaged: readonly Problem[],
+  signal: AbortSignal,
+): Promise<readonly VolumeProblem[]> {
+  const { volumes } = bundle;
+  if (volumes === undefined) return [];
+  const broken = new Map<number, string>();
+  for (const state of volumes.states) {
+    const message = stateText(volumes, state);
+    if (message !== undefined) broken.set(state.volume, message);
+  }
+  for (const { digest } of damaged) {
+    if (digest === undefined) continue;
+    for (const volume of await culprits(volumes, bundle.volumesHolding(digest), signal))
+      if (!broken.has(volume)) broken.set(volume, damagedText(volumes, volume));
+  }
+  for (const volume of await bundle.damagedGaps(signal))
+    if (!broken.has(volume)) broken.set(volume, damagedText(volumes, volume));
+  const contents = contentsOf(bundle, plan, broken);
+  return [...broken]
+    .sort(([a], [b]) => a - b)
+    .map(([volume, message]) => ({
+      volume,
+      file: volumes.nameOf(volume),
+      state: volumes.states[volume - 1]?.state === "missing" ? "missing" : "damaged",
+      message,
+      blobs: contents.get(volume) ?? [],
+    }));
+}
+
+/** Lines for people: each volume, and below it what it holds. */
+export function formatVolumeProblems(problems: readonly VolumeProblem[], volumes: number): readonly string[] {
+  if (problems.length === 0) return [];
+  const shown = problems.slice(0, shownVolumes);
+  const rest = problems.length - shown.length;
+  return [
+    ...shown.flatMap(({ message, blobs, volume }) => {
+      const bytes = blobs.reduce((sum, { size }) => sum + size, 0);
+      const holds =
+        blobs.length === 0
+          ? "it holds no content of its own"
+          : `it holds all or part of ${plural(blobs.length, "blob")} (${formatBytes(bytes)})`;
+      const more = blobs.length - shownBlobs;
+      return [
+        `volume ${volume} of ${volumes}: ${message}; ${holds}`,
+        ...blobs
+          .slice(0, shownBlobs)
+          .map(
+            ({ digest, images }) =>
+              `  ${digest} of ${images.slice(0, shownImages).join(", ")}${
+                images.length > shownImages ? ` and ${images.length - shownImages} more` : ""
+              }`,
+          ),
+        ...(more > 0 ? [`  and ${plural(more, "more blob")}`] : []),
+      ];
+    }),
+    ...(rest > 0 ? [`and ${plural(rest, "more volume")}`] : []),
+  ];
+}
+
+const shownVolumes = 50;
+const shownBlobs = 5;
+const shownImages = 3;
+
+/** What is wrong with a volume at first sight; undefined if nothing is. */
+function stateText(volumes: VolumeSet, state: VolumeState): string | undefined {
+  const name = volumes.nameOf(state.volume);
+  if (state.state === "missing") return `${name} is missing`;
+  if (state.state === "foreign") return `${name} is of another bundle`;
+  if (state.state === "cut")
+    return `${name} is damaged: it is ${state.found ?? 0} bytes, expected ${state.size}`;
+  return volumes.isDamaged(state.volume) ? damagedText(volumes, state.volume) : undefined;
+}
+
+function damagedText(volumes: VolumeSet, volume: number): string {
+  return `${volumes.nameOf(volume)} is damaged`;
+}
+
+/** Those of some volumes that are not as their lists say; all of them if no list tells. */
+async function culprits(
+  volumes: VolumeSet,
+  suspects: readonly number[],
+  signal: AbortSignal,
+): Promise<readonly number[]> {
+  if (suspects.length < 2) return suspects;
+  const found: number[] = [];
+  const unknown: number[] = [];
+  for (const volume of suspects) {
+    const matches = await volumes.matchesSum(volume, signal);
+    if (matches === false) found.push(volume);
+    if (matches === undefined) unknown.push(volume);
+  }
+  if (found.length > 0) return found;
+  return unknown.length > 0 ? unknown : suspects;
+}
+
+function contentsOf(
+  bundle: BundleReader,
+  plan: Plan,
+  wanted: ReadonlyMap<number, unknown>,
+): ReadonlyMap<number, VolumeProblem["blobs"]> {
+  const images = new Map<Digest, { readonly size: number; readonly names: Set<string> }>();
+  for (const { source, nodes } of plan.images) {
+    for (const { descriptor } of nodes) {
+      const entry = images.get(descriptor.digest) ?? { size: descriptor.size, names: new Set<string>() };
+      entry.names.add(source);
+      images.set(descriptor.digest, entry);
+    }
+  }
+  const found = new Map<number, VolumeProblem["blobs"][number][]>();
+  for (const [digest, { size, names }] of images) {
+    for (const volume of bundle.volumesHolding(digest)) {
+      if (!wanted.has(volume)) continue;
+      found.set(volume, [...(found.get(volume) ?? []), { digest, size, images: [...names] }]);
+    }
+  }
+  return found;
+}
