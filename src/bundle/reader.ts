@@ -24,7 +24,7 @@ import { type BundleImage, imageName, readMirrorFile } from "./metadata.ts";
 import type { PositionalReader } from "./positional-file.ts";
 import { checkHeader, compareHeader, damaged, notABundle, readMetadata } from "./read-metadata.ts";
 import { findDamagedGaps } from "./volumes/gaps.ts";
-import { VolumeSet } from "./volumes/volume-set.ts";
+import { type VolumeOptions, VolumeSet } from "./volumes/volume-set.ts";
 
 /** Up to this size, header and content are read at once. Bytes. */
 const smallBlobBytes = 256 * 1024;
@@ -60,8 +60,8 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
    * Opens a bundle, in one file or in volumes, and proves its metadata. Throws NOT_FOUND or DISK if the file cannot be opened, BUNDLE if it
    * is none, INTEGRITY if it is damaged or truncated.
    */
-  static async open(path: string): Promise<BundleReader> {
-    const file = (await VolumeSet.open(path)) ?? (await openFile(path));
+  static async open(path: string, options: VolumeOptions = {}): Promise<BundleReader> {
+    const file = (await VolumeSet.open(path, options)) ?? (await openFile(path));
     try {
       const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
@@ -154,6 +154,17 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
     if (entry === undefined) return [];
     const { headerOffset, contentOffset, size } = entry;
     return this.volumes?.holding(headerOffset, contentOffset + size - headerOffset) ?? [];
+  }
+
+  /** Keeps what is at hand of these contents for a later run; see {@link VolumeSet.keep}. */
+  async keepRest(digests: Iterable<Digest>): ReturnType<VolumeSet["keep"]> {
+    const contents = [...digests].flatMap((digest) => {
+      const entry = this.#layout.blobs.get(digest);
+      if (entry === undefined) return [];
+      const { headerOffset: position, contentOffset, size } = entry;
+      return { position, length: contentOffset + size - position };
+    });
+    return await this.volumes?.keep(contents);
   }
 
   /** The volumes in which what lies between the contents is not as it was written: no digest tells. Throws DISK. */

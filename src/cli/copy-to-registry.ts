@@ -2,14 +2,14 @@
 import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
-import type { Digest } from "../oci/digest.ts";
 import { makePlan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import type { SourceVolumes } from "./volume-problems.ts";
 import { surveyPlan } from "./volume-survey.ts";
-import { conclude, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
+import { conclude, errorsOf, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 
 /** The source side, whatever it is. */
 export interface SourceSide {
@@ -22,8 +22,8 @@ export interface CopyToRegistryOptions {
   readonly target: RegistryTarget;
   readonly failFast: boolean;
   readonly content: ContentRules;
-  /** What volumes of the source are not there that hold some of a content; left out if all of it is there. */
-  readonly lacking?: ((digest: Digest) => readonly string[]) | undefined;
+  /** For a source in volumes: see {@link SourceVolumes}. */
+  readonly volumes?: SourceVolumes | undefined;
 }
 
 /** Copies what the target lacks. Throws RunFailure if any image failed; the others are done then. */
@@ -49,10 +49,10 @@ export async function copyToRegistry(
     ...options.content,
   });
   if (options.failFast && failures.length > 0) throw notBegun(plan, failures);
-  const { lacking } = options;
+  const lacking = options.volumes?.lacking;
   const survey =
     lacking === undefined
-      ? { plan, waits: undefined }
+      ? { plan, waits: undefined, absent: [] }
       : await surveyPlan(plan, { target, lacking, signal: session.signal });
   const ends = {
     waits: survey.waits,
@@ -67,5 +67,6 @@ export async function copyToRegistry(
     manifests,
   };
   const outcomes = await transfer(survey.plan, ends, session, options.failFast);
+  await options.volumes?.keep(survey.absent, errorsOf(outcomes, []));
   return conclude(outcomes, failures, session);
 }

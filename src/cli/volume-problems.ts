@@ -1,12 +1,16 @@
 /** What is wrong with the volumes of a bundle, and what lies in them. */
+import { join } from "node:path";
 import type { BundleReader } from "../bundle/reader.ts";
 import type { VolumeState } from "../bundle/volumes/find-set.ts";
 import type { VolumeSet } from "../bundle/volumes/volume-set.ts";
-import type { Digest } from "../oci/digest.ts";
+import { type AppError, toAppError } from "../errors.ts";
+import { type Digest, digestOf, hexOf } from "../oci/digest.ts";
 import { formatBytes, plural } from "../report/format.ts";
 import type { Emit } from "../sync/events.ts";
 import type { Plan } from "../sync/plan.ts";
 import type { Problem } from "../sync/verify.ts";
+import type { RegistryTarget } from "./requests.ts";
+import { stateFolder } from "./state-folder.ts";
 
 /** A volume that is missing or damaged, and what is not to be had because of it. */
 export interface VolumeProblem {
@@ -23,14 +27,28 @@ export interface VolumeProblem {
   }[];
 }
 
+/** A source in volumes, of which some may not be there. */
+export interface SourceVolumes {
+  /** The file names of those that hold some of a content and are not there; undefined if all are there. */
+  readonly lacking: ((digest: Digest) => readonly string[]) | undefined;
+  /** After a push: keeps what is here of content that is neither whole here nor at the target. */
+  readonly keep: (absent: readonly Digest[], errors: readonly AppError[]) => Promise<void>;
+}
+
+/** Where a push keeps pieces of volumes for the next one, by bundle and target; undefined where nothing can be kept. */
+export function keptIn(target: RegistryTarget): (bundle: Digest) => string | undefined {
+  return (bundle) => {
+    const state = stateFolder(process.env);
+    const name = hexOf(digestOf(Buffer.from(`${bundle} ${target.host}/${target.prefix}`))).slice(0, 32);
+    return state === undefined ? undefined : join(state, "volumes", name);
+  };
+}
+
 /**
- * For a push: warns of volumes that are there and cannot be used, and gives the question for what others are not there;
- * undefined where nothing is missing.
+ * For a push: warns of volumes that are there and cannot be used, and gives what the copy needs to know. Undefined for a
+ * bundle in one file.
  */
-export function prepareVolumes(
-  bundle: BundleReader,
-  emit: Emit,
-): ((digest: Digest) => readonly string[]) | undefined {
+export function prepareVolumes(bundle: BundleReader, emit: Emit): SourceVolumes | undefined {
   const { volumes } = bundle;
   if (volumes === undefined) return undefined;
   for (const state of volumes.states) {
@@ -39,7 +57,19 @@ export function prepareVolumes(
       emit({ type: "warning", message, hint: "copy it again, with its checksum list" });
   }
   const missing = volumes.states.some(({ state }) => state !== "there" && state !== "unlisted");
-  return missing ? (digest) => bundle.lacking(digest) : undefined;
+  const keep: SourceVolumes["keep"] = async (absent, errors) => {
+    // A piece may be what was damaged: then it is of no use to anybody.
+    const isDamaged = errors.some(({ code }) => code === "INTEGRITY");
+    try {
+      const kept = await bundle.keepRest(isDamaged ? [] : absent);
+      if (kept === undefined || kept.bytes === 0) return;
+      const message = `kept ${formatBytes(kept.bytes)} in ${kept.folder}: the beginning or end of what other volumes complete`;
+      emit({ type: "note", message });
+    } catch (error) {
+      emit({ type: "warning", message: toAppError(error).message });
+    }
+  };
+  return { lacking: missing ? (digest) => bundle.lacking(digest) : undefined, keep };
 }
 
 /**

@@ -21,6 +21,8 @@ export interface Survey {
   readonly plan: Plan;
   /** Why an image cannot be completed yet. */
   readonly waits: (image: PlannedImage) => AppError | undefined;
+  /** What is neither here nor at the target. */
+  readonly absent: readonly Digest[];
 }
 
 export interface SurveyOptions extends CallOptions {
@@ -43,7 +45,7 @@ export async function surveyPlan(plan: Plan, options: SurveyOptions): Promise<Su
     if (volumes.length > 0) waiting.set(partial, waitsFor(image, [...new Set(volumes)].toSorted()));
     return partial;
   });
-  return { plan: { ...plan, images }, waits: (image) => waiting.get(image) };
+  return { plan: { ...plan, images }, waits: (image) => waiting.get(image), absent: [...absent.keys()] };
 }
 
 /** The repositories that lack content which is not at hand, after whatever can be mounted is. */

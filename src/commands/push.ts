@@ -14,7 +14,7 @@ import {
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
-import { prepareVolumes } from "../cli/volume-problems.ts";
+import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
 export default class Push extends MirrorCommand {
@@ -45,7 +45,7 @@ export default class Push extends MirrorCommand {
       verb: "push",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(args.bundle);
+    await using bundle = await BundleReader.open(args.bundle, { keptIn: keptIn(target) });
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
@@ -58,7 +58,7 @@ export default class Push extends MirrorCommand {
         target,
         failFast: flags["fail-fast"],
         content: bundleContent(bundle),
-        lacking: prepareVolumes(bundle, session.emit),
+        volumes: prepareVolumes(bundle, session.emit),
       },
     );
   }

@@ -26,6 +26,8 @@ export interface VolumeState {
 
 /** A bundle in volumes, of which some may be missing. */
 export interface FoundSet {
+  /** Tells bundles apart; undefined if no list says it. */
+  readonly bundle?: Digest;
   readonly volumeBytes: number;
   readonly totalBytes: number;
   /** In the order of the volumes, one for each that there should be. */
@@ -64,7 +66,7 @@ export async function findSet(path: string): Promise<FoundSet | undefined> {
   const sums = [...files.sums].flatMap(([volume, file]) =>
     listed.get(volume)?.bundle === bundle ? [async () => await readList(file)] : [],
   );
-  return { volumeBytes, totalBytes, states, sums };
+  return { bundle, volumeBytes, totalBytes, states, sums };
 }
 
 /** The bundle and the volume (0 for none of them) that a path means; undefined if it cannot mean any. */

@@ -6,15 +6,22 @@ import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import { AppError, isAppError } from "../../errors.ts";
+import type { Digest } from "../../oci/digest.ts";
 import { diskError } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
 import type { PositionalReader, PositionalStats } from "../positional-file.ts";
 import { findSet, type VolumeState } from "./find-set.ts";
-import { firstSlice, slicesOf, volumeSize } from "./geometry.ts";
+import { firstSlice, slicesOf, type VolumeSlice, volumeSize } from "./geometry.ts";
+import { Pieces, type Range } from "./pieces.ts";
 import { type SumFile, unpackFront } from "./sum-file.ts";
 
 const noFront = Buffer.alloc(0);
 const compareBytes = 1024 * 1024;
+
+export interface VolumeOptions {
+  /** The folder of what was kept of earlier volumes of a bundle ({@link VolumeSet.keep}); none if left out. */
+  readonly keptIn?: ((bundle: Digest) => string | undefined) | undefined;
+}
 
 /** What of a bundle in volumes is there. Close it when done. */
 export class VolumeSet implements PositionalReader {
@@ -23,6 +30,7 @@ export class VolumeSet implements PositionalReader {
   readonly #totalBytes: number;
   readonly #files: readonly (FileHandle | undefined)[];
   readonly #front: Buffer;
+  readonly #pieces: Pieces | undefined;
   readonly #damaged = new Set<number>();
   readonly #hashes = new Map<number, Promise<boolean | undefined>>();
 
@@ -30,20 +38,21 @@ export class VolumeSet implements PositionalReader {
     { volumeBytes, totalBytes }: { readonly volumeBytes: number; readonly totalBytes: number },
     states: readonly VolumeState[],
     files: readonly (FileHandle | undefined)[],
-    front: Buffer,
+    { front, pieces }: { readonly front: Buffer; readonly pieces: Pieces | undefined },
   ) {
     this.volumeBytes = volumeBytes;
     this.#totalBytes = totalBytes;
     this.states = states;
     this.#files = files;
     this.#front = front;
+    this.#pieces = pieces;
   }
 
   /**
    * Opens the set that a path means: one of its volumes, or what all of them would be joined to where there is no such
    * file. Undefined if it means none. Throws DISK, BUNDLE, or INTEGRITY if what is there is too little to tell.
    */
-  static async open(path: string): Promise<VolumeSet | undefined> {
+  static async open(path: string, options: VolumeOptions = {}): Promise<VolumeSet | undefined> {
     const found = await findSet(path).catch((error: unknown) => {
       throw diskError(`read ${path}`, error);
     });
@@ -55,7 +64,9 @@ export class VolumeSet implements PositionalReader {
         files.push(handle);
       }
       const front = await readFront(found.sums);
-      const set = new VolumeSet(found, found.states, files, front);
+      const kept = found.bundle === undefined ? undefined : options.keptIn?.(found.bundle);
+      const pieces = kept === undefined ? undefined : await Pieces.open(kept);
+      const set = new VolumeSet(found, found.states, files, { front, pieces });
       await set.#compareFront();
       return set;
     } catch (error) {
@@ -72,14 +83,42 @@ export class VolumeSet implements PositionalReader {
   /** The file names of the volumes that some bytes of the bundle lie in and that are not there. */
   lacking(position: number, length: number): readonly string[] {
     const from = Math.max(position, this.#front.byteLength);
-    return slicesOf(from, Math.max(0, position + length - from), this.volumeBytes).flatMap(({ volume }) =>
-      this.#files[volume - 1] === undefined ? [this.nameOf(volume)] : [],
+    return slicesOf(from, Math.max(0, position + length - from), this.volumeBytes).flatMap((slice) =>
+      this.#files[slice.volume - 1] === undefined && this.#pieces?.covers(this.#rangeOf(slice)) !== true
+        ? [this.nameOf(slice.volume)]
+        : [],
     );
   }
 
   /** The volumes that some bytes lie in, by number. */
   holding(position: number, length: number): readonly number[] {
     return slicesOf(position, length, this.volumeBytes).map(({ volume }) => volume);
+  }
+
+  /**
+   * Keeps what is at hand of contents of which the rest is not, for a run that has only the rest, and nothing else.
+   * Gives the folder, and how many bytes it keeps there; undefined if it keeps nothing, since there is no room or no
+   * folder. Throws DISK.
+   */
+  async keep(
+    contents: readonly Range[],
+  ): Promise<{ readonly folder: string; readonly bytes: number } | undefined> {
+    const wanted = contents.flatMap(({ position, length }) => {
+      const from = Math.max(position, this.frontBytes);
+      return slicesOf(from, Math.max(0, position + length - from), this.volumeBytes)
+        .filter(
+          (slice) =>
+            this.#files[slice.volume - 1] !== undefined ||
+            this.#pieces?.covers(this.#rangeOf(slice)) === true,
+        )
+        .map((slice) => this.#rangeOf(slice));
+    });
+    if (this.#pieces === undefined || !(await this.#pieces.keep(this, wanted))) return undefined;
+    return { folder: this.#pieces.folder, bytes: wanted.reduce((sum, { length }) => sum + length, 0) };
+  }
+
+  #rangeOf({ volume, at, length }: VolumeSlice): Range {
+    return { position: (volume - 1) * this.volumeBytes + at, length };
   }
 
   /** The file name of a volume. */
@@ -117,6 +156,8 @@ export class VolumeSet implements PositionalReader {
     const slice = firstSlice(position, length, this.volumeBytes);
     const file = this.#files[slice.volume - 1];
     if (file === undefined) {
+      const kept = await this.#pieces?.read(buffer, offset, { position, length: slice.length });
+      if (kept !== undefined) return kept;
       throw new AppError("DISK", `Cannot read ${this.nameOf(slice.volume)}: the volume is not there`, {
         hint: "put it beside the others",
       });
@@ -139,6 +180,7 @@ export class VolumeSet implements PositionalReader {
 
   async close(): Promise<void> {
     await Promise.all(this.#files.map(async (file) => await file?.close()));
+    await this.#pieces?.close();
   }
 
   /** What is read from the lists has to be in the volumes, too: so that what joins them reads the same. */
