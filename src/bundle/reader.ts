@@ -240,13 +240,21 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
     }
   }
 
+  /** In words, where content lies; empty for a bundle in one file. */
+  #volumesOf(digest: Digest): string {
+    const { volumes } = this;
+    const names = volumes === undefined ? [] : this.volumesHolding(digest).map((at) => volumes.nameOf(at));
+    const all = names.length > 2 ? `${names[0]} to ${names.at(-1)}` : names.join(" and ");
+    return all === "" ? "" : ` in ${all}`;
+  }
+
   /** The error for content that is wrong, by the name of the file. */
   async #judged(error: unknown, digest: Digest): Promise<unknown> {
     // What the reader itself has found names the file, and no digest alone.
     if (!isAppError(error, "INTEGRITY") || error.details?.["digest"] !== digest) return error;
     await this.refuseChanged();
     const state = error.message.slice(`Cannot verify ${digest}: `.length);
-    return damaged(this.path, `${digest} is damaged: ${state}`, error);
+    return damaged(this.path, `${digest}${this.#volumesOf(digest)} is damaged: ${state}`, error);
   }
 }
 

@@ -207,8 +207,11 @@ export class BundleWriter implements Target {
 
   async #giveName(): Promise<void> {
     const { file } = this.#part;
-    if (file instanceof VolumeParts) await nameVolumes(this.#path, file, this.#layout, this.#options.signal);
-    else await rename(partPath(this.#path), this.#path);
+    if (!(file instanceof VolumeParts)) return await rename(partPath(this.#path), this.#path);
+    this.#options.onNote?.(
+      `the volumes of ${this.#path} (${file.count}) are hashed for their checksum lists`,
+    );
+    await nameVolumes(this.#path, file, this.#layout, this.#options.signal);
   }
 
   #placeOf(digest: Digest): BlobEntry {

@@ -1,4 +1,5 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
+import { partName } from "../bundle/part-file.ts";
 import { checkBundlePath } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
@@ -95,7 +96,8 @@ export async function pullBundle(
     fresh: options.fresh,
     reuse: reuse.bundles,
     onTakenUp: (bytes, ofBytes) => {
-      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
+      const has = `${volumeBytes === undefined ? "has" : "have"} ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
+      const message = `going on with ${partName({ path: options.path, volumeBytes })}, which ${has}`;
       session.emit({ type: "note", message });
     },
     onNote: (message) => session.emit({ type: "note", message }),

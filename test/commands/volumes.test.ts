@@ -1,7 +1,7 @@
 /** Bundles in volumes: written, joined, read in place, and taken one after another. */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
@@ -119,6 +119,18 @@ test.each(["bundle.tar", "bundle.tar.002"])(
   },
 );
 
+test("one volume with its list is enough to see what is in the bundle", async () => {
+  await using set = await volumeFolder();
+  await using medium = await tempDir();
+  for (const name of [file(5), list(5)]) await copyFile(set.join(name), medium.join(name));
+  for (const command of ["ls", "inspect"]) {
+    const result = await mirror(medium.path, command, file(5));
+    expect(result.code, result.stderr).toBe(0);
+    expect(result.stdout).toBe((await mirror(set.path, command, "bundle.tar")).stdout);
+    expect(result.stdout).toContain("linux/amd64");
+  }
+});
+
 test("the same pull again changes nothing, another size writes other volumes out of what is there", async () => {
   await using set = await volumeFolder();
   source.resetLog();
@@ -200,6 +212,111 @@ test("of a lost and a damaged volume, verify names both and what they hold, and 
   expect(uploads(target).filter((digest) => sent.includes(digest))).toEqual([]);
   for (const [repository, image] of Object.entries(images))
     expect(target.manifest(`team/${repository}`, "1.0")?.digest).toBe(image.descriptor.digest);
+});
+
+/** Changes one byte of a file. */
+async function flip(path: string, at: number): Promise<void> {
+  const bytes = await readFile(path);
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 16, at);
+  await writeFile(path, bytes);
+}
+
+/** The place behind a layer, in a volume: zeros that no digest covers. */
+function gapIn(image: TestImage, layer: number): { readonly volume: number; readonly at: number } {
+  const bytes = image.layers[layer]?.bytes ?? Buffer.alloc(0);
+  const position = whole.indexOf(bytes) + bytes.byteLength;
+  return { volume: Math.floor(position / mebibyte) + 1, at: position % mebibyte };
+}
+
+describe("verify", () => {
+  type Change = (set: TempDir) => Promise<unknown>;
+  const cases: readonly (readonly [string, Change, readonly RegExp[]])[] = [
+    [
+      "a volume that was cut off",
+      async (set) =>
+        await writeFile(set.join(file(3)), (await readFile(set.join(file(3)))).subarray(0, 1000)),
+      [/bundle\.tar\.003 is damaged: it is 1000 bytes, expected 1048576/],
+    ],
+    [
+      "damage at the front, which the lists have as well",
+      async (set) => await flip(set.join(file(1)), 700),
+      [/bundle\.tar\.001 is damaged; it holds all or part of/],
+    ],
+    [
+      "damage in a tar header",
+      async (set) => {
+        const [volume = 0] = volumesOf(images.web, 0);
+        const header = whole.indexOf(images.web.layers[0]?.bytes ?? "") - 512;
+        await flip(set.join(file(volume)), (header + 4) % mebibyte);
+      },
+      [/bundle\.tar\.00\d is damaged; it holds all or part of/],
+    ],
+    [
+      "damage between two contents",
+      async (set) => {
+        const { volume, at } = gapIn(images.web, 0);
+        await flip(set.join(file(volume)), at);
+      },
+      [/bundle\.tar\.00\d is damaged; it holds all or part of/],
+    ],
+    [
+      "damage in the last bytes",
+      async (set) => await flip(set.join(file(count())), (whole.byteLength - 1) % mebibyte),
+      [/bundle\.tar\.007 is damaged; /],
+    ],
+    [
+      "all volumes but one missing",
+      async (set) => {
+        for (let volume = 1; volume <= count(); volume += 1)
+          if (volume !== 5) for (const name of [file(volume), list(volume)]) await rm(set.join(name));
+      },
+      [
+        /bundle\.tar\.005 is not complete: 6 problems/,
+        /bundle\.tar\.001 is missing/,
+        /bundle\.tar\.007 is missing/,
+      ],
+    ],
+  ];
+  test.each(cases)("tells of %s, and blames no other volume", async (_, change, messages) => {
+    await using set = await volumeFolder();
+    await change(set);
+    const result = await mirror(set.path, "verify", messages.length > 1 ? file(5) : "bundle.tar");
+    expect(result.code, result.stderr).toBe(4);
+    for (const message of messages) expect(result.stderr).toMatch(message);
+    expect(result.stderr.match(/volume \d of 7/g)).toHaveLength(messages.length > 1 ? 6 : 1);
+  });
+
+  test("tells of a volume of another bundle, and push does not read it", async () => {
+    await using set = await volumeFolder();
+    await using other = await tempDir();
+    await using target = await startRegistry();
+    const flags = ["--to", "bundle.tar", "--volume-size", "1MiB"];
+    expect((await mirror(other.path, "pull", nameOf("big"), ...flags)).code).toBe(0);
+    for (const name of [file(2), list(2)]) await copyFile(other.join(name), set.join(name));
+    expect((await mirror(set.path, "verify", "bundle.tar")).stderr).toMatch(
+      /bundle\.tar\.002 is of another bundle/,
+    );
+    const pushed = await mirror(set.path, "push", "bundle.tar", "--registry", target.host);
+    expect(pushed.code, pushed.stderr).toBe(3);
+    expect(pushed.stderr).toMatch(/^warning: bundle\.tar\.002 is of another bundle/m);
+  });
+
+  test("needs no list that is damaged or gone while the volumes are there", async () => {
+    await using set = await volumeFolder();
+    await flip(set.join(list(2)), 300);
+    await rm(set.join(list(3)));
+    expect((await mirror(set.path, "verify", "bundle.tar")).code).toBe(0);
+    for (const name of await readdir(set.path)) if (name.endsWith(".sum")) await rm(set.join(name));
+    expect((await mirror(set.path, "verify", "bundle.tar")).code).toBe(0);
+    await flip(set.join(file(4)), 5000);
+    expect((await mirror(set.path, "verify", "bundle.tar")).stderr).toMatch(/bundle\.tar\.004 is damaged/);
+    await rm(set.join(file(4)));
+    const result = await mirror(set.path, "verify", "bundle.tar");
+    expect([result.code, result.stderr]).toEqual([
+      4,
+      expect.stringContaining("Cannot read bundle.tar: bundle.tar.004 is missing"),
+    ]);
+  });
 });
 
 test.each([

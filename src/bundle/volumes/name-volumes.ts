@@ -9,7 +9,7 @@ import { basename, dirname } from "node:path";
 import pLimit from "p-limit";
 import { reached } from "../../content/points.ts";
 import { type Digest, digestOf } from "../../oci/digest.ts";
-import { diskError, readExactly } from "../disk.ts";
+import { diskError, readExactly, writeAll } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
 import type { Layout } from "../layout.ts";
 import { mirrorFilePath } from "../metadata.ts";
@@ -95,7 +95,7 @@ async function writeSums(
     });
     const file = await open(`${list}.part`, "w", 0o644);
     try {
-      await file.writeFile(text);
+      await writeAll(file, text, 0, `${list}.part`);
       await file.sync();
     } finally {
       await file.close();

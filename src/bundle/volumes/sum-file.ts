@@ -45,8 +45,9 @@ const about = "# mirror-volume ";
 const frontMark = "# front ";
 
 /** Packs the front of a bundle for {@link formatSumFile}. */
-export async function packFront(front: Uint8Array): Promise<string> {
-  return (await promisify(gzip)(front, { level: 9 })).toString("base64");
+export async function packFront(front: Uint8Array): Promise<Buffer> {
+  const packed = await promisify(gzip)(front);
+  return Buffer.from(packed.toString("base64"), "latin1");
 }
 
 /** The front of the bundle, proved. Throws INTEGRITY if it is damaged. */
@@ -57,23 +58,25 @@ export async function unpackFront({ packedFront, front }: SumFile): Promise<Buff
   throw new AppError("INTEGRITY", "the front of the bundle in it is damaged");
 }
 
-/** The text of a checksum list. `name` is the file name of the volume, and `bundle` that of the whole. */
+/**
+ * The text of a checksum list, in pieces: the front, which may be large, is the same for all of them. `name` is the file
+ * name of the volume, and `bundle` that of the whole.
+ */
 export function formatSumFile(
   description: VolumeDescription,
-  packedFront: string,
+  packedFront: Buffer,
   { name, bundle, list }: { readonly name: string; readonly bundle: string; readonly list: string },
-): string {
+): readonly Buffer[] {
   const json = JSON.stringify(description);
   const { volume, volumes, offset, size, sha256 } = description;
-  return [
+  const head = [
     `# Volume ${volume} of ${volumes} of ${bundle}: bytes ${offset} to ${offset + size - 1}.`,
     `# To check it: sha256sum -c ${list}`,
     `# To join all volumes: cat ${bundle}.* > ${bundle}`,
     `${about}${json} ${digestOf(Buffer.from(json))}`,
-    `${frontMark}${packedFront}`,
-    `${sha256}  ${name}`,
-    "",
+    frontMark,
   ].join("\n");
+  return [Buffer.from(head), packedFront, Buffer.from(`\n${sha256}  ${name}\n`)];
 }
 
 /** Reads a checksum list; undefined if it is damaged or none of ours. Throws BUNDLE for another version. */
