@@ -3,7 +3,6 @@
  * flipped and foreign lines are no lines. Lines name places in the file themselves, so they hold for any layout.
  */
 import { createReadStream } from "node:fs";
-import { createInterface } from "node:readline";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { systemCode } from "../errors.ts";
@@ -43,8 +42,10 @@ export const journalVersion = 2;
 
 /** Marks that are kept of one blob; beyond that every other one goes, which costs no more than some bytes once. */
 const maxMarks = 4096;
-/** No journal of ours is longer: notes are a six-thousandth of the bundle. */
-const maxFileBytes = 4 * 1024 ** 3;
+/** Of one that is whole, since its last pages may be lost in a power cut all the same. */
+const maxMarksOfWhole = 64;
+/** No line of ours is longer. Characters. */
+const maxLineLength = 2048;
 
 /** What a journal says. */
 export interface Journalled {
@@ -67,9 +68,9 @@ export function formatLine(line: JournalLine): string {
 /** Reads the journal at a path. Throws DISK if there is one that cannot be read. */
 export async function readJournal(path: string): Promise<Journalled> {
   const reading = new Reading();
-  const stream = createReadStream(path, { encoding: "latin1", end: maxFileBytes });
+  const stream = createReadStream(path, { encoding: "latin1" });
   try {
-    for await (const text of createInterface({ input: stream })) reading.take(parseLine(text));
+    for await (const text of linesOf(stream)) reading.take(parseLine(text));
   } catch (error) {
     if (systemCode(error) === "ENOENT") return { state: "absent", claims: new Map(), marks: new Map() };
     throw diskError(`read ${path}`, error);
@@ -94,7 +95,8 @@ class Reading {
       if (line.journal !== journalVersion) this.#isOther = true;
     } else if ("whole" in line) {
       this.#claim(line.whole);
-      this.#marks.delete(line.whole.of);
+      const marks = this.#marks.get(line.whole.of);
+      if (marks !== undefined) this.#marks.set(line.whole.of, thinned(marks, maxMarksOfWhole));
     } else if ("begun" in line) {
       this.#claim(line.begun);
       this.#mark(line.begun.of, { got: line.begun.got, hash: line.hash });
@@ -125,8 +127,26 @@ class Reading {
     // It was begun anew: what was noted of more bytes was noted of others.
     while ((marks.at(-1)?.got ?? -1) >= mark.got) marks.pop();
     marks.push(mark);
-    this.#marks.set(digest, marks.length > maxMarks ? marks.filter((_, index) => index % 2 === 1) : marks);
+    this.#marks.set(digest, thinned(marks, maxMarks));
   }
+}
+
+/** At most so many marks, the last one among them. */
+function thinned(marks: Mark[], most: number): Mark[] {
+  let kept = marks;
+  while (kept.length > most) kept = kept.filter((_, index) => (kept.length - 1 - index) % 2 === 0);
+  return kept;
+}
+
+/** The lines of a text. What is longer than a line of ours is cut, so that it is none. */
+async function* linesOf(stream: AsyncIterable<unknown>): AsyncGenerator<string, void> {
+  let rest = "";
+  for await (const text of stream) {
+    const lines = (rest + String(text)).split("\n");
+    rest = (lines.pop() ?? "").slice(0, maxLineLength);
+    yield* lines;
+  }
+  yield rest;
 }
 
 function parseLine(text: string): JournalLine | undefined {

@@ -69,8 +69,9 @@ export class Journal implements MoveLog {
     this.#note({ whole: { of: digest, at, got: size } }, size);
   }
 
-  /** Notes how far a blob has come, `bytes` further than it was noted before. */
+  /** Notes how far a blob has come, `bytes` further than it was noted before. Throws DISK for an earlier note. */
   begun({ digest, at }: Omit<Claim, "got">, { got, hash }: Mark, bytes: number): void {
+    if (this.#failure !== undefined) throw this.#failure;
     this.#note({ begun: { of: digest, at, got }, hash }, bytes);
   }
 

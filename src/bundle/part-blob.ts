@@ -126,7 +126,10 @@ export async function fill(
     isRight = true;
     if (entry.size === 0) await end();
   } catch (error) {
-    await output.flush();
+    // The first failure is the one to tell.
+    await output.flush().catch(() => {
+      throw error;
+    });
     if (isRight && proof.offset > noted && proof.offset < entry.size) see();
     note();
     throw error;

@@ -1,5 +1,6 @@
 /** The file in which a bundle grows: one, or a part for each volume. */
 import { open, rm, stat } from "node:fs/promises";
+import { systemCode } from "../errors.ts";
 import { journalPath, partPath, spillPath } from "./part-place.ts";
 import type { PositionalFile, PositionalReader } from "./positional-file.ts";
 import { findVolumeFiles } from "./volumes/names.ts";
@@ -19,7 +20,11 @@ export function partName({ path, volumeBytes }: PartShape): string {
 
 /** Looks for what an earlier run has left. Throws what the system says. */
 export async function findPart({ path, volumeBytes }: PartShape): Promise<FoundParts> {
-  const one = await stat(partPath(path)).catch(() => undefined);
+  const one = await stat(partPath(path)).catch((error: unknown) => {
+    // Whatever else keeps us from it may pass: it is not to be overwritten for that.
+    if (systemCode(error) !== "ENOENT") throw error;
+    return undefined;
+  });
   const found = await findParts(path, volumeBytes ?? 1);
   if (volumeBytes !== undefined) return found.state === "none" && one !== undefined ? otherShape : found;
   if (one !== undefined) return { state: "usable", bytes: one.size, occupiedBytes: one.blocks * 512 };

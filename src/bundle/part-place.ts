@@ -1,6 +1,6 @@
 /** Where a bundle grows: the files beside it, and whether it can be written there at all. */
-import { open, stat, statfs } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { open, readlink, realpath, stat, statfs } from "node:fs/promises";
+import { basename, dirname, resolve } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
 import { diskError } from "./disk.ts";
 
@@ -17,6 +17,13 @@ export function journalPath(path: string): string {
 /** Where a piece is kept while it is moved inside the part. */
 export function spillPath(path: string): string {
   return `${partPath(path)}.move`;
+}
+
+/** Where a path leads that is a symbolic link, to something that need not be there yet; the path itself otherwise. */
+export async function followLink(path: string): Promise<string> {
+  const target = await readlink(path).catch(() => undefined);
+  if (target === undefined) return path;
+  return await realpath(path).catch(() => resolve(dirname(path), target));
 }
 
 /** Makes sure that a bundle can get this name: its folder is there, and no folder has the name. Throws NOT_FOUND or DISK. */
@@ -58,11 +65,19 @@ export async function checkSpace(path: string, needed: number, occupied: number)
   );
 }
 
-/** Puts a rename on the disk: fsync of a folder. */
+/** True if the disk has room for so many bytes besides what is there. */
+export async function hasRoomFor(path: string, bytes: number): Promise<boolean> {
+  const { bavail, bsize } = await statfs(dirname(path));
+  return bavail * bsize >= bytes;
+}
+
+/** Puts a rename on the disk: fsync of a folder, where the file system knows that. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
   try {
-    await folder.sync();
+    await folder.sync().catch((error: unknown) => {
+      if (!/^(?:EINVAL|ENOTSUP|EPERM)$/.test(systemCode(error) ?? "")) throw error;
+    });
   } finally {
     await folder.close();
   }

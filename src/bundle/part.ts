@@ -2,6 +2,7 @@
  * Opens the `.part` of a bundle: takes up what an earlier run left there, in whatever layout, and lays the file out
  * for this one. All of it can be interrupted at any moment, and is done again by the next run.
  */
+import { rm } from "node:fs/promises";
 import { basename } from "node:path";
 import { reached } from "../content/points.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -14,7 +15,7 @@ import { BundleLock } from "./lock.ts";
 import { finishMove } from "./move.ts";
 import { frame } from "./part-blob.ts";
 import { findPart, openPartFile, type PartShape, partName, removePart } from "./part-file.ts";
-import { checkSpace, journalPath, spillPath } from "./part-place.ts";
+import { checkSpace, hasRoomFor, journalPath, spillPath } from "./part-place.ts";
 import type { PositionalFile } from "./positional-file.ts";
 import { relocate } from "./relocate.ts";
 import { endBytes, paddingOf } from "./tar-header.ts";
@@ -22,6 +23,7 @@ import type { FoundParts } from "./volumes/volume-parts.ts";
 
 /** An open part, laid out. */
 export interface Part {
+  readonly shape: PartShape;
   readonly file: PositionalFile;
   readonly journal: Journal;
   /** What is said to lie at its place in the layout. */
@@ -33,8 +35,8 @@ export interface Part {
 
 export interface PartOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Told if an earlier run has left something that is of use: how many bytes, of how many. */
-  readonly onTakenUp?: ((bytes: number, ofBytes: number) => void) | undefined;
+  /** Told if an earlier run has left something that is of use: how many bytes, of how many, and how many are of none. */
+  readonly onTakenUp?: ((bytes: number, ofBytes: number, unused: number) => void) | undefined;
   /** Says what else becomes of the work of earlier runs. */
   readonly onNote?: ((message: string) => void) | undefined;
 }
@@ -60,6 +62,8 @@ export async function openPart(shape: PartShape, layout: Layout, options: PartOp
     const isCleared = found.state === "other" || (isNew && shape.volumeBytes !== undefined);
     if (isCleared) await removePart(path);
     await checkSpace(path, layout.totalBytes, isCleared ? 0 : found.occupiedBytes);
+    // A move that no journal knows of is over.
+    if (isNew) await rm(spillPath(path), { force: true });
     // The journal is there first: a part without one is nobody's.
     journal = isNew ? await Journal.start(journalPath(path)) : await Journal.resume(journalPath(path));
     reached("journal:started");
@@ -68,11 +72,12 @@ export async function openPart(shape: PartShape, layout: Layout, options: PartOp
     const claims = isNew
       ? new Map<Digest, Claim>()
       : await takeUp({ file, journal, shape }, layout, journalled, options);
-    const bytes = [...claims.values()].reduce((sum, { got }) => sum + got, 0);
-    if (bytes > 0) options.onTakenUp?.(bytes, layout.totalBytes);
-    await file.truncate(layout.totalBytes);
+    const unused = bytesOf(journalled.claims.values()) - bytesOf(claims.values());
+    if (claims.size > 0) options.onTakenUp?.(bytesOf(claims.values()), layout.totalBytes, unused);
+    await resize(file, path, layout.totalBytes);
     await writeMetadata(file, layout, name, isNew);
-    return { file, journal, claims, marks: new Map(isNew ? [] : journalled.marks), isNew };
+    const marks = [...journalled.marks].filter(([digest]) => claims.has(digest));
+    return { shape, file, journal, claims, marks: new Map(marks), isNew };
   } catch (error) {
     await file?.close();
     await journal?.close().catch(() => undefined);
@@ -83,29 +88,47 @@ export async function openPart(shape: PartShape, layout: Layout, options: PartOp
 }
 
 /**
- * Moves what is whole to the places of a layout that has nothing else, and makes the file that bundle. Throws DISK, or
- * the signal's reason; the next run goes on from there.
+ * Moves what is whole to the places of a layout that has nothing else, and gives what is whole there: less than that if
+ * the disk has no room to move it. Throws DISK, or the signal's reason; the next run goes on from there.
  */
 export async function changeLayout(
   { file, journal }: Pick<Part, "file" | "journal">,
   whole: ReadonlyMap<Digest, Claim>,
   layout: Layout,
   { shape, signal }: { readonly shape: PartShape; readonly signal: AbortSignal | undefined },
-): Promise<void> {
+): Promise<ReadonlySet<Digest>> {
   const name = partName(shape);
-  await relocate(file, whole, layout, { log: journal, spillPath: spillPath(shape.path), name, signal });
-  for (const entry of layout.blobs.values()) await frame({ file, name, entry, pads: true });
+  const moving = { log: journal, spillPath: spillPath(shape.path), name, signal };
+  const placed = await relocate(file, whole, layout, moving);
+  const found = new Set<Digest>();
+  for (const entry of layout.blobs.values()) {
+    if (entry.size > 0 ? !placed.has(entry.digest) : !whole.has(entry.digest)) continue;
+    await frame({ file, name, entry, pads: true });
+    found.add(entry.digest);
+  }
   await writeMetadata(file, layout, name, false);
-  await file.truncate(layout.totalBytes);
+  return found;
+}
+
+/** Ends the file where the layout ends, in zeros: what an earlier run had behind that is given up. Throws DISK. */
+export async function cut(file: PositionalFile, layout: Layout, name: string): Promise<void> {
+  try {
+    await file.truncate(layout.totalBytes);
+  } catch (error) {
+    throw diskError(`write ${name}`, error);
+  }
+  await writeAll(file, [Buffer.alloc(endBytes)], layout.totalBytes - endBytes, name);
 }
 
 /** Removes what an earlier run has left of a bundle that is whole by now. Throws CONFLICT while another process writes it. */
 export async function discardPart(path: string): Promise<void> {
+  const { state } = await readJournal(journalPath(path));
+  if (state === "absent" && (await findPart({ path })).state === "none") return;
   const lock = await BundleLock.take(path);
   await removePart(path).finally(async () => await lock.release());
 }
 
-/** The files at the front and the end of a bundle. In a file that is not new, what is to be zero is written, too. */
+/** The files at the front of a bundle. In a file that is not new, what is to be zero is written, too. */
 async function writeMetadata(
   file: PositionalFile,
   layout: Layout,
@@ -116,7 +139,6 @@ async function writeMetadata(
     const padding = isNew ? [] : [Buffer.alloc(paddingOf(entry.size))];
     await writeAll(file, [entry.header, entry.bytes, ...padding], entry.headerOffset, name);
   }
-  if (!isNew) await writeAll(file, [Buffer.alloc(endBytes)], layout.totalBytes - endBytes, name);
 }
 
 /** Brings what is there to its places. */
@@ -145,6 +167,22 @@ async function takeUp(
     await finishMove(file, step, { ...moving, log });
   }
   return new Map(await relocate(file, known, layout, moving));
+}
+
+/**
+ * Makes the file as long as the layout. What it has behind that stays until the bundle is done, if the disk has room for
+ * both: the next list may want it again.
+ */
+async function resize(file: PositionalFile, path: string, bytes: number): Promise<void> {
+  const { size } = await file.stat({ bigint: true });
+  if (size > bytes && (await hasRoomFor(path, bytes))) return;
+  await file.truncate(bytes);
+}
+
+function bytesOf(claims: Iterable<Claim>): number {
+  let bytes = 0;
+  for (const { got } of claims) bytes += got;
+  return bytes;
 }
 
 /** Why nothing of an earlier run can be used; undefined if it can, or if there was none. */

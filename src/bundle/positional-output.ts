@@ -20,7 +20,7 @@ export class PositionalOutput {
 
   /**
    * `position`: where the first byte goes. `name`: what messages call the file. `onWritten` is told after each write
-   * up to where (position in the file) all is written; it must not throw.
+   * up to where (position in the file) all is written; what it throws counts as a failure to write.
    */
   constructor(
     file: PositionalWriter,

@@ -3,7 +3,6 @@
  * from its stream, in parallel. The file grows as `NAME.part` beside its journal and gets its name when every
  * digest has proved right and the bytes are on the disk.
  */
-import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import pLimit from "p-limit";
 import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
@@ -14,19 +13,18 @@ import { Proof, resuming } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
-import type { Claim } from "./claims.ts";
+import type { Claim, Mark } from "./claims.ts";
 import { diskError } from "./disk.ts";
 import { EarlySync } from "./early-sync.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
-import { changeLayout, openPart, type Part, type PartOptions } from "./part.ts";
+import { changeLayout, cut, openPart, type Part, type PartOptions } from "./part.ts";
 import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
 import { writeManifests } from "./part-manifests.ts";
-import { type PartShape, partName, removePart } from "./part-file.ts";
-import { checkBundlePath, partPath, syncFolder } from "./part-place.ts";
-import type { Reusable } from "./reusable.ts";
-import { nameVolumes } from "./volumes/name-volumes.ts";
-import { VolumeParts } from "./volumes/volume-parts.ts";
+import { nameBundle } from "./name-bundle.ts";
+import { partName, removePart } from "./part-file.ts";
+import { checkBundlePath, syncFolder } from "./part-place.ts";
+import { Reading, type Reusable } from "./reusable.ts";
 
 export interface WriterOptions extends PartOptions {
   readonly clock: Clock;
@@ -49,7 +47,7 @@ export class BundleWriter implements Target {
   readonly #part: Part;
   readonly #lock: BundleLock;
   readonly #options: WriterOptions;
-  readonly #done = new Set<Digest>();
+  #done = new Set<Digest>();
   /** Hashing runs on one core, and a disk that turns reads from one place best. */
   readonly #proofs = pLimit(2);
   /** Manifests that were stored before anything was fetched. */
@@ -118,11 +116,14 @@ export class BundleWriter implements Target {
         signal: options.signal,
         onRetry: (attempt, delayMs, cause) => onRetry?.(`read ${digest}`, attempt, delayMs, cause),
       });
-      await this.#fill(entry, left, stream, options);
+      await this.#fill(entry, left, stream, options).catch((error: unknown) => {
+        if (isAppError(error, "INTEGRITY")) this.#note(entry, undefined, 0);
+        throw error;
+      });
     }
-    this.#done.add(digest);
     reached("blob:written");
     this.#part.journal.whole(digest, entry.contentOffset, entry.size);
+    this.#done.add(digest);
     return left === undefined ? "kept" : "stored";
   }
 
@@ -132,16 +133,12 @@ export class BundleWriter implements Target {
   }
 
   /**
-   * Stores the manifests that are in memory anyway, before anything is fetched: the next run need not ask for them.
-   * Throws DISK.
+   * Stores the manifests that are in memory anyway, before anything is fetched: once anything has come, the next run
+   * need not ask for them. Throws DISK.
    */
   async keep(manifests: ManifestStore): Promise<void> {
-    for (const entry of await writeManifests(
-      this.#part.file,
-      this.#layout,
-      manifests,
-      partName(this.#shape),
-    )) {
+    const { file, shape } = this.#part;
+    for (const entry of await writeManifests(file, this.#layout, manifests, partName(shape))) {
       this.#done.add(entry.digest);
       this.#kept += 1;
       this.#part.journal.whole(entry.digest, entry.contentOffset, entry.size);
@@ -152,15 +149,22 @@ export class BundleWriter implements Target {
    * Takes the blobs of some images out again: what stays moves to its place in the new layout. All that stays has
    * to be done. Throws DISK, or the signal's reason; the next run goes on from there.
    */
-  async shrink(layout: Layout): Promise<void> {
+  async shrink(layout: Layout, manifests: ManifestStore): Promise<void> {
     const claims = new Map<Digest, Claim>();
     for (const digest of this.#done) {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
-    const place = { shape: this.#shape, signal: this.#options.signal };
-    await changeLayout(this.#part, claims, layout, place);
+    const place = { shape: this.#part.shape, signal: this.#options.signal };
+    const found = await changeLayout(this.#part, claims, layout, place);
     this.#layout = layout;
+    this.#done = new Set(found);
+    await this.keep(manifests);
+    if ([...layout.blobs.keys()].every((digest) => this.#done.has(digest))) return;
+    const state = "the disk has no room to take out the images that failed";
+    throw new AppError("DISK", `Cannot write ${this.#path}: ${state}`, {
+      hint: "make room, then run the same command again",
+    });
   }
 
   /** Gives the finished bundle its name, and its size in bytes. Throws INTERNAL if anything is missing, DISK if it cannot be kept. */
@@ -172,19 +176,22 @@ export class BundleWriter implements Target {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
       this.#early.check();
+      await cut(this.#part.file, this.#layout, partName(this.#part.shape));
       await this.#part.file.sync();
       reached("commit:synced");
-      await this.#giveName();
+      await nameBundle(this.#part, this.#layout, this.#options);
       this.#committed = true;
       reached("commit:renamed");
       await this.#part.file.close();
+      await syncFolder(dirname(this.#path));
+      // After that: a part without its journal would be nobody's.
       await this.#part.journal.remove();
       reached("commit:journal-removed");
-      await syncFolder(dirname(this.#path));
-      await this.#lock.release();
       return this.#layout.totalBytes;
     } catch (error) {
       throw diskError(`write ${this.#path}`, error);
+    } finally {
+      if (this.#committed) await this.#lock.release();
     }
   }
 
@@ -195,23 +202,11 @@ export class BundleWriter implements Target {
       // The disk may be full: what was not noted is fetched again.
       await this.#part.journal.close().catch(() => undefined);
       await this.#early.leave();
-      if (this.#done.size === this.#kept && this.#part.claims.size === 0) await removePart(this.#path);
+      const isEmpty = this.#done.size === this.#kept && this.#part.claims.size === 0;
+      if (isEmpty && this.#part.isNew) await removePart(this.#path);
     } finally {
       await this.#lock.release();
     }
-  }
-
-  get #shape(): PartShape {
-    return { path: this.#path, volumeBytes: this.#options.volumeBytes };
-  }
-
-  async #giveName(): Promise<void> {
-    const { file } = this.#part;
-    if (!(file instanceof VolumeParts)) return await rename(partPath(this.#path), this.#path);
-    this.#options.onNote?.(
-      `the volumes of ${this.#path} (${file.count}) are hashed for their checksum lists`,
-    );
-    await nameVolumes(this.#path, file, this.#layout, this.#options.signal);
   }
 
   #placeOf(digest: Digest): BlobEntry {
@@ -247,48 +242,50 @@ export class BundleWriter implements Target {
     let left = proof;
     for (const old of this.#options.reuse ?? []) {
       if (!old.has(entry.digest) || old.lacking(entry.digest).length > 0) continue;
+      const proved = left.offset === 0 ? new Proof(descriptor) : left.copy();
+      const reading = new Reading(old, descriptor, left.offset);
       try {
-        const content = await old.open(descriptor, { offset: left.offset, signal: options.signal });
-        await this.#fill(entry, left, content, options);
+        await this.#fill(entry, left, reading, options);
         return undefined;
       } catch (error) {
         options.signal?.throwIfAborted();
-        if (!isAppError(error, "INTEGRITY", "DISK")) throw error;
+        const isOldOnes = isAppError(error, "INTEGRITY") || reading.failedWith(error);
+        if (!isOldOnes || !isAppError(error, "INTEGRITY", "DISK")) throw error;
         const state = error.code === "INTEGRITY" ? `${old.path} holds damaged content` : error.message;
         this.#options.onNote?.(`${state}: ${shortDigest(entry.digest)} is fetched`);
-        left = new Proof(descriptor);
+        left = proved;
+        this.#note(entry, left.offset === 0 ? undefined : { got: left.offset, hash: left.hashSoFar() }, 0);
       }
     }
     return left;
   }
 
   async #fill(entry: BlobEntry, proof: Proof, content: ByteStream, options: PushOptions): Promise<void> {
-    const { journal, claims, marks } = this.#part;
-    const { digest, contentOffset: at } = entry;
     if (proof.offset > 0) await frame(this.#fillPlace(entry));
     reached("blob:begun");
-    try {
-      await fill(this.#fillPlace(entry), proof, content, {
-        signal: options.signal,
-        onProgress: options.onProgress,
-        onWrite: (bytes) => this.#early.wrote(bytes),
-        onMark: (mark, bytes) => {
-          claims.set(digest, { digest, at, got: mark.got });
-          marks.set(digest, [mark]);
-          journal.begun({ digest, at }, mark, bytes);
-        },
-      });
-    } catch (error) {
-      if (isAppError(error, "INTEGRITY")) {
-        claims.delete(digest);
-        marks.delete(digest);
-        journal.wrong(digest);
-      }
-      throw error;
+    await fill(this.#fillPlace(entry), proof, content, {
+      signal: options.signal,
+      onProgress: options.onProgress,
+      onWrite: (bytes) => this.#early.wrote(bytes),
+      onMark: (mark, bytes) => this.#note(entry, mark, bytes),
+    });
+  }
+
+  /** Notes how far a blob is in the file, `bytes` further than before; undefined: nothing of it is right. */
+  #note({ digest, contentOffset: at }: BlobEntry, mark: Mark | undefined, bytes: number): void {
+    const { journal, claims, marks } = this.#part;
+    if (mark === undefined) {
+      claims.delete(digest);
+      marks.delete(digest);
+      journal.wrong(digest);
+      return;
     }
+    claims.set(digest, { digest, at, got: mark.got });
+    marks.set(digest, [mark]);
+    journal.begun({ digest, at }, mark, bytes);
   }
 
   #fillPlace(entry: BlobEntry): FillPlace {
-    return { file: this.#part.file, name: partName(this.#shape), entry, pads: !this.#part.isNew };
+    return { file: this.#part.file, name: partName(this.#part.shape), entry, pads: !this.#part.isNew };
   }
 }

@@ -1,6 +1,6 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
 import { partName } from "../bundle/part-file.ts";
-import { checkBundlePath } from "../bundle/part-place.ts";
+import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import { discardPart } from "../bundle/part.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { volumeCount } from "../bundle/volumes/geometry.ts";
@@ -56,8 +56,10 @@ export async function pullBundle(
   requests: readonly SourcedRequest[],
   registries: Registries,
   session: Session,
-  options: PullOptions,
+  { path, ...others }: PullOptions,
 ): Promise<PullResult> {
+  // The file behind a link is replaced, beside its own part, and not the link.
+  const options = { ...others, path: await followLink(path) };
   // Nobody should wait for a thousand images to be resolved to learn of a typing error.
   await checkBundlePath(options.path);
   await checkWritable(options.path);
@@ -95,9 +97,10 @@ export async function pullBundle(
     volumeBytes,
     fresh: options.fresh,
     reuse: reuse.bundles,
-    onTakenUp: (bytes, ofBytes) => {
+    onTakenUp: (bytes, ofBytes, unused) => {
+      const rest = unused > 0 ? `, and ${formatBytes(unused)} that this list does not need` : "";
       const has = `${volumeBytes === undefined ? "has" : "have"} ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
-      const message = `going on with ${partName({ path: options.path, volumeBytes })}, which ${has}`;
+      const message = `going on with ${partName({ path: options.path, volumeBytes })}, which ${has}${rest}`;
       session.emit({ type: "note", message });
     },
     onNote: (message) => session.emit({ type: "note", message }),
@@ -119,7 +122,8 @@ export async function pullBundle(
     const wanted = options.keepGoing && !options.failFast;
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
-    if (failed.size > 0) await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
+    if (failed.size > 0)
+      await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests), manifests);
     const bundle = describe(options, await writer.commit());
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {

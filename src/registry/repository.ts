@@ -97,7 +97,11 @@ export class RegistryRepository implements Source, Target, Mounter {
   async #pushBlob(blob: BlobSource, options: PushOptions): Promise<Pushed> {
     const place = this.#place();
     const found = options.force === true ? {} : await findOrTakeUp(place, blob.descriptor, options.signal);
-    if (found === "present") return found;
+    if (found === "present") {
+      // The run that stored it may have ended before it could note that.
+      this.#notes?.add(blob.descriptor.digest, this.repository);
+      return found;
+    }
     options.onStart?.();
     await uploadBlob(place, blob, options, found);
     this.#notes?.add(blob.descriptor.digest, this.repository);

@@ -221,6 +221,53 @@ describe("an earlier bundle", () => {
   });
 });
 
+test("a damaged bundle does not cost what had come of a blob before", async () => {
+  await using lab_ = await lab();
+  const old = lab_.folder.join("old.tar");
+  await pull(lab_.images, old);
+  const bytes = await readFile(old);
+  const at = bytes.indexOf(app.layers[0]?.bytes ?? "") + 3_900_000;
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  await writeFile(old, bytes);
+  await interrupted(lab_, 2_500_000);
+  lab_.registry.resetLog();
+  await using reader = await BundleReader.open(old);
+  await pull(lab_.images, lab_.path, { reuse: [reader] });
+  expect(sent(lab_.registry)).toBeLessThan(2_000_000);
+  await expectSameAsUndisturbed(lab_);
+});
+
+test("a whole blob whose last pages a power cut took goes on from before them", async () => {
+  await using lab_ = await lab();
+  await interrupted(lab_, 6_100_000);
+  const part = await readFile(partPath(lab_.path));
+  const layer = app.layers[0]?.bytes ?? Buffer.alloc(0);
+  const at = part.indexOf(layer);
+  expect(at).toBeGreaterThan(0);
+  part.fill(0, at + layer.length - 4096, at + layer.length);
+  await writeFile(partPath(lab_.path), part);
+  lab_.registry.resetLog();
+  await pull(lab_.images, lab_.path);
+  const ranges = lab_.registry.requests.flatMap(({ headers }) => headers.range ?? []);
+  expect(ranges).toContainEqual(expect.stringMatching(/^bytes=3\d{6}-/));
+  await expectSameAsUndisturbed(lab_);
+});
+
+test("a list that was a mistake does not cost what the right one had brought", async () => {
+  await using lab_ = await lab();
+  await interrupted(lab_, 6_300_000);
+  const mistake = wanted(lab_.registry, "team/other:1.0");
+  seed(lab_.registry, "team/other", "1.0", await makeImage({ seed: "other", layers: [50_000] }));
+  lab_.registry.fault("status", { status: 403, match: { path: /other\/blobs/ } });
+  const failed = await pull([mistake], lab_.path);
+  expect(failed.committed).toBe(false);
+  lab_.registry.clearFaults();
+  lab_.registry.resetLog();
+  await pull(lab_.images, lab_.path);
+  expect(sent(lab_.registry)).toBeLessThan(3_000_000);
+  await expectSameAsUndisturbed(lab_);
+});
+
 test("a fresh start takes nothing up", async () => {
   await using lab_ = await lab();
   await interrupted(lab_, 6_300_000);

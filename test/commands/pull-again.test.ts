@@ -1,5 +1,5 @@
 /** A pull after another one: what is there already is taken over, whoever left it. */
-import { readFile, readdir, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
@@ -94,6 +94,16 @@ test.each([
   expect(result.stderr).toMatch(message);
   expect(registry.requests.filter(({ path }) => path !== "/v2/")).toEqual([]);
   expect(await readdir(folder.path)).toEqual(["notes.txt"]);
+});
+
+test("the file behind a link is replaced, and not the link", async () => {
+  await mkdir(folder.join("disk"));
+  await symlink("disk/bundle.tar", folder.join("link.tar"));
+  expect((await pull(["web"], "link.tar")).code).toBe(0);
+  expect((await pull(["web", "api"], "link.tar")).code).toBe(0);
+  expect(asked("blobs")).toBe(3);
+  expect((await lstat(folder.join("link.tar"))).isSymbolicLink()).toBe(true);
+  expect(await readdir(folder.join("disk"))).toEqual(["bundle.tar"]);
 });
 
 test("--fresh fetches everything, whatever is there", async () => {

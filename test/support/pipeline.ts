@@ -163,7 +163,7 @@ export async function pull(
     const failed = new Set(outcomes.flatMap(({ image, error }) => (error === undefined ? [] : image)));
     const committed = failed.size === 0 || options.keepGoing === true;
     if (committed && failed.size > 0)
-      await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests));
+      await writer.shrink(await layOutPlan(withoutImages(plan, failed), manifests), manifests);
     if (committed) await writer.commit();
     return { plan, outcomes, failures, events, committed };
   } finally {
