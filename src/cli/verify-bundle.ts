@@ -3,14 +3,21 @@ import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
 import { formatBytes, plural } from "../report/format.ts";
-import { makePlan, type Plan } from "../sync/plan.ts";
+import { makePlan } from "../sync/plan.ts";
 import { type Problem, verifyContent, verifyTarget } from "../sync/verify.ts";
 import { bundleContent, bundleRequests } from "./bundle-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
 import { registryTarget } from "./transfer.ts";
-import { findVolumeProblems, formatVolumeProblems, type VolumeProblem } from "./volume-problems.ts";
+import {
+  atHand,
+  findVolumeProblems,
+  formatVolumeProblems,
+  inVolumes,
+  problemOf,
+  type VolumeProblem,
+} from "./volume-problems.ts";
 
 /** What `verify --json` prints. */
 export interface VerifyResult {
@@ -64,32 +71,17 @@ export async function verifyBundle(
     options.target === undefined
       ? []
       : await verifyTarget(plan, registryTarget(registries, options.target), call);
-  const inVolumes = await findVolumeProblems(bundle, plan, damaged, session.signal);
-  const problems = [...broken, ...damaged, ...absent, ...inVolumes.map(problemOf)];
-  const count = bundle.volumes?.states.length;
+  const lost = await findVolumeProblems(bundle, plan, damaged, session.signal);
+  const problems = [...broken, ...damaged, ...absent, ...lost.map(problemOf)];
+  const count = inVolumes(bundle)?.volumes.states.length;
   return {
     ok: problems.length === 0,
     images: bundle.images.length,
     blobs,
     bytes,
     problems,
-    ...(count === undefined ? {} : { volumes: { count, problems: inVolumes } }),
+    ...(count === undefined ? {} : { volumes: { count, problems: lost } }),
   };
-}
-
-/** The plan without what lies in volumes that are not there. */
-function atHand(plan: Plan, bundle: BundleReader): Plan {
-  if (bundle.volumes === undefined) return plan;
-  const images = plan.images.map((image) => ({
-    ...image,
-    nodes: image.nodes.filter(({ descriptor }) => bundle.lacking(descriptor.digest).length === 0),
-  }));
-  return { ...plan, images };
-}
-
-function problemOf({ message, blobs }: VolumeProblem): Problem {
-  const images = [...new Set(blobs.flatMap((blob) => blob.images))];
-  return { place: "bundle", images, message };
 }
 
 /** The result as a person reads it. `registry`: the one that was asked, if any. */
@@ -115,8 +107,8 @@ export function verifyFailure(
 ): AppError {
   const damaged = result.problems.some(({ place }) => place === "bundle");
   const groups = new Map<string, string[]>();
-  const { count = 0, problems: inVolumes = [] } = result.volumes ?? {};
-  const told = new Set(inVolumes.map(({ message }) => message));
+  const { count = 0, problems: volumes = [] } = result.volumes ?? {};
+  const told = new Set(volumes.map(({ message }) => message));
   for (const { message, images } of result.problems) {
     if (told.has(message)) continue;
     const key = images.join(", ");
@@ -131,7 +123,7 @@ export function verifyFailure(
     ];
   });
   const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
-  const isIncomplete = inVolumes.length > 0 && inVolumes.every(({ state }) => state === "missing");
+  const isIncomplete = volumes.length > 0 && volumes.every(({ state }) => state === "missing");
   const what = isIncomplete
     ? `${path} is not complete`
     : damaged
@@ -141,13 +133,13 @@ export function verifyFailure(
     "INTEGRITY",
     [
       `${what}: ${plural(result.problems.length, "problem")}`,
-      ...formatVolumeProblems(inVolumes, count),
+      ...formatVolumeProblems(volumes, count),
       ...lines,
       ...rest,
     ].join("\n"),
     {
       hint:
-        inVolumes.length > 0
+        volumes.length > 0
           ? "put these volumes here again, with their checksum lists; the others can stay as they are"
           : damaged
             ? "copy the bundle again, or pull it again"

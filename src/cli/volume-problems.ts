@@ -1,6 +1,6 @@
 /** What is wrong with the volumes of a bundle, and what lies in them. */
 import { join } from "node:path";
-import type { BundleReader } from "../bundle/reader.ts";
+import { BundleReader } from "../bundle/reader.ts";
 import type { VolumeState } from "../bundle/volumes/find-set.ts";
 import type { VolumeSet } from "../bundle/volumes/volume-set.ts";
 import { type AppError, toAppError } from "../errors.ts";
@@ -35,6 +35,31 @@ export interface SourceVolumes {
   readonly keep: (absent: readonly Digest[], errors: readonly AppError[]) => Promise<void>;
 }
 
+/** A bundle that is read from volumes; undefined for any other one. */
+export function inVolumes(
+  bundle: object,
+): { readonly bundle: BundleReader; readonly volumes: VolumeSet } | undefined {
+  const volumes = bundle instanceof BundleReader ? bundle.volumes : undefined;
+  return bundle instanceof BundleReader && volumes !== undefined ? { bundle, volumes } : undefined;
+}
+
+/** The plan without what lies in volumes that are not there. */
+export function atHand(plan: Plan, source: object): Plan {
+  const found = inVolumes(source);
+  if (found === undefined) return plan;
+  const images = plan.images.map((image) => ({
+    ...image,
+    nodes: image.nodes.filter(({ descriptor }) => found.bundle.lacking(descriptor.digest).length === 0),
+  }));
+  return { ...plan, images };
+}
+
+/** A volume's problem as one of the bundle. */
+export function problemOf({ message, blobs }: VolumeProblem): Problem {
+  const images = [...new Set(blobs.flatMap((blob) => blob.images))];
+  return { place: "bundle", images, message };
+}
+
 /** Where a push keeps pieces of volumes for the next one, by bundle and target; undefined where nothing can be kept. */
 export function keptIn(target: RegistryTarget): (bundle: Digest) => string | undefined {
   return (bundle) => {
@@ -48,9 +73,10 @@ export function keptIn(target: RegistryTarget): (bundle: Digest) => string | und
  * For a push: warns of volumes that are there and cannot be used, and gives what the copy needs to know. Undefined for a
  * bundle in one file.
  */
-export function prepareVolumes(bundle: BundleReader, emit: Emit): SourceVolumes | undefined {
-  const { volumes } = bundle;
-  if (volumes === undefined) return undefined;
+export function prepareVolumes(source: object, emit: Emit): SourceVolumes | undefined {
+  const found = inVolumes(source);
+  if (found === undefined) return undefined;
+  const { bundle, volumes } = found;
   for (const state of volumes.states) {
     const message = stateText(volumes, state);
     if (message !== undefined && state.state !== "missing")
@@ -77,13 +103,14 @@ export function prepareVolumes(bundle: BundleReader, emit: Emit): SourceVolumes 
  * spans volumes, their checksum lists tell which of them is to blame. Throws DISK.
  */
 export async function findVolumeProblems(
-  bundle: BundleReader,
+  source: object,
   plan: Plan,
   damaged: readonly Problem[],
   signal: AbortSignal,
 ): Promise<readonly VolumeProblem[]> {
-  const { volumes } = bundle;
-  if (volumes === undefined) return [];
+  const reader = inVolumes(source);
+  if (reader === undefined) return [];
+  const { bundle, volumes } = reader;
   const broken = new Map<number, string>();
   for (const state of volumes.states) {
     const message = stateText(volumes, state);
