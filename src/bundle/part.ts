@@ -123,7 +123,9 @@ export async function cut(file: PositionalFile, layout: Layout, name: string): P
 /** Removes what an earlier run has left of a bundle that is whole by now. Throws CONFLICT while another process writes it. */
 export async function discardPart(path: string): Promise<void> {
   const { state } = await readJournal(journalPath(path));
-  if (state === "absent" && (await findPart({ path })).state === "none") return;
+  const isThere = state !== "absent" || (await findPart({ path })).state !== "none";
+  // A lock that a killed process has left would be joined with the volumes.
+  if (!isThere && !(await BundleLock.isThere(path))) return;
   const lock = await BundleLock.take(path);
   await removePart(path).finally(async () => await lock.release());
 }

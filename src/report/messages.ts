@@ -51,7 +51,7 @@ export class Messages {
       case "image-failed":
         return { level: "failed", label: "failed", text: failure(event.image, event.error) };
       case "image-waiting": {
-        const said = `Cannot complete ${event.image} yet: it `;
+        const said = `Cannot complete ${event.image} yet: it waits `;
         const { message } = event.error;
         const text = message.startsWith(said) ? `${event.image} ${message.slice(said.length)}` : message;
         return { level: "note", label: "waiting", text: escapeControl(text) };
