@@ -1,7 +1,7 @@
 /** Positional reads and writes that are whole or fail, and the system's errors in words. */
-import type { FileHandle } from "node:fs/promises";
 import { constants } from "node:os";
 import { AppError, systemCode } from "../errors.ts";
+import type { PositionalReader, PositionalWriter } from "./positional-file.ts";
 
 const gone = "check the disk and its connection, then run the same command again";
 const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
@@ -13,7 +13,7 @@ const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
   EDQUOT: { text: "your disk quota is used up", hint: "make room, then run the same command again" },
   EFBIG: {
     text: "the file would be too large for the file system",
-    hint: "FAT32 ends at 4 GiB: use another file system",
+    hint: "FAT32 ends at 4 GiB: write volumes with --volume-size 4GB, or use another file system",
   },
   EISDIR: { text: "it is a folder", hint: "name a file" },
   ENOTDIR: { text: "a part of the path is not a folder", hint: "check the path" },
@@ -46,7 +46,7 @@ function nameOf(code: string): string {
 
 /** Writes all of the buffers at a position (bytes). Throws DISK. */
 export async function writeAll(
-  file: FileHandle,
+  file: PositionalWriter,
   buffers: readonly Uint8Array[],
   position: number,
   name: string,
@@ -55,7 +55,7 @@ export async function writeAll(
   let at = position;
   try {
     while (left.length > 0) {
-      const { bytesWritten } = await file.writev([...left], at);
+      const { bytesWritten } = await file.writev(left, at);
       at += bytesWritten;
       left = without(left, bytesWritten);
     }
@@ -66,7 +66,7 @@ export async function writeAll(
 
 /** Reads exactly `length` bytes at a position. Throws INTEGRITY if the file ends before, DISK if it cannot be read. */
 export async function readExactly(
-  file: FileHandle,
+  file: Pick<PositionalReader, "read">,
   position: number,
   length: number,
   name: string,
@@ -78,7 +78,7 @@ export async function readExactly(
 
 /** Fills a buffer from a position, and gives it back. Throws as {@link readExactly}. */
 export async function readInto<T extends Uint8Array>(
-  file: FileHandle,
+  file: Pick<PositionalReader, "read">,
   buffer: T,
   position: number,
   name: string,

@@ -1,6 +1,6 @@
 /** Sends what is written on its way to the disk while more of it comes, so that the last fsync finds little to do. */
-import type { FileHandle } from "node:fs/promises";
 import { type Clock, systemClock } from "../content/retry.ts";
+import type { PositionalFile } from "./positional-file.ts";
 
 /** So much is written between two of these, at most and at least. Bytes. */
 const maxEveryBytes = 256 * 1024 * 1024;
@@ -11,7 +11,7 @@ const wantedMs = 500;
 const partingMs = 200;
 
 /** What of a file is needed. */
-export type Syncable = Pick<FileHandle, "datasync" | "close">;
+export type Syncable = Pick<PositionalFile, "datasync" | "close">;
 
 /** Counts what is written to a file, and syncs it in the background now and then. */
 export class EarlySync {

@@ -1,7 +1,7 @@
 /** Tells whether a file that is open has changed since: then what is read from it is of no bundle that ever was. */
-import type { FileHandle } from "node:fs/promises";
 import { AppError } from "../errors.ts";
 import { diskError } from "./disk.ts";
+import type { PositionalReader } from "./positional-file.ts";
 
 /** What a change does not leave as it was. Size in bytes. */
 export interface FileIdentity {
@@ -10,7 +10,7 @@ export interface FileIdentity {
 }
 
 /** How an open file is now. Throws DISK. */
-export async function identify(file: FileHandle, path: string): Promise<FileIdentity> {
+export async function identify(file: Pick<PositionalReader, "stat">, path: string): Promise<FileIdentity> {
   const found = await file.stat({ bigint: true }).catch((error: unknown) => {
     throw diskError(`read ${path}`, error);
   });
@@ -21,7 +21,11 @@ export async function identify(file: FileHandle, path: string): Promise<FileIden
  * Throws DISK if an open file is not as it was any more. A file of the same name that was put in its place is another
  * one, and leaves this one as it is.
  */
-export async function refuseChanged(file: FileHandle, path: string, before: FileIdentity): Promise<void> {
+export async function refuseChanged(
+  file: Pick<PositionalReader, "stat">,
+  path: string,
+  before: FileIdentity,
+): Promise<void> {
   const now = await identify(file, path);
   if (now.size === before.size && now.mtimeNs === before.mtimeNs) return;
   const sizes =

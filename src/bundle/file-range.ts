@@ -1,6 +1,6 @@
 /** A part of a file as a byte stream, read ahead by one piece. */
-import type { FileHandle } from "node:fs/promises";
 import { readInto } from "./disk.ts";
+import type { PositionalReader } from "./positional-file.ts";
 
 /** Size of one read in bytes: large enough to be few, small enough for many streams at a time. */
 const pieceBytes = 512 * 1024;
@@ -9,7 +9,7 @@ const bufferCount = 3;
 
 /** Yields `length` bytes from `position` on. Throws INTEGRITY if the file is shorter, DISK if it cannot be read. */
 export async function* readFileRange(
-  file: FileHandle,
+  file: Pick<PositionalReader, "read">,
   position: number,
   length: number,
   name: string,

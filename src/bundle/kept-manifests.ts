@@ -1,5 +1,4 @@
 /** The manifests in what earlier runs have left: an unfinished part, or bundles. Whatever is wrong with them, the rest is fetched. */
-import { type FileHandle, open } from "node:fs/promises";
 import type { ManifestCache } from "../content/known-manifests.ts";
 import { readAll } from "../content/verify.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -7,24 +6,26 @@ import { maxManifestBytes } from "../oci/manifest.ts";
 import type { Claim } from "./claims.ts";
 import { readFileRange } from "./file-range.ts";
 import { readJournal } from "./journal-lines.ts";
-import { journalPath, partPath } from "./part-place.ts";
+import { openPartToRead, type PartShape } from "./part-file.ts";
+import { journalPath } from "./part-place.ts";
+import type { PositionalReader } from "./positional-file.ts";
 import type { BundleReader } from "./reader.ts";
 
 /** The manifests of the unfinished part of a bundle, as they stood when it was opened. */
 export class PartManifests implements ManifestCache, AsyncDisposable {
-  readonly #file: FileHandle;
+  readonly #file: PositionalReader;
   readonly #claims: ReadonlyMap<Digest, Claim>;
 
-  private constructor(file: FileHandle, claims: ReadonlyMap<Digest, Claim>) {
+  private constructor(file: PositionalReader, claims: ReadonlyMap<Digest, Claim>) {
     this.#file = file;
     this.#claims = claims;
   }
 
   /** Undefined if there is no part with a journal. */
-  static async open(path: string): Promise<PartManifests | undefined> {
+  static async open(shape: PartShape): Promise<PartManifests | undefined> {
     try {
-      const { claims } = await readJournal(journalPath(path));
-      return claims.size === 0 ? undefined : new PartManifests(await open(partPath(path), "r"), claims);
+      const { claims } = await readJournal(journalPath(shape.path));
+      return claims.size === 0 ? undefined : new PartManifests(await openPartToRead(shape), claims);
     } catch {
       // Whoever goes on with the part says what is wrong with it.
       return undefined;

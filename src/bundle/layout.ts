@@ -41,9 +41,14 @@ export interface Layout {
   readonly blobs: ReadonlyMap<Digest, BlobEntry>;
   /** Size of the whole tar in bytes, its end marker included. */
   readonly totalBytes: number;
+  /** Where the front ends, in bytes: metadata, manifests, and the configs unless they are many. */
+  readonly frontBytes: number;
   /** Tells layouts apart: equal for equal plans only. */
   readonly id: string;
 }
+
+/** A front is not made larger than this for the sake of the configs. Bytes. */
+const wantedFrontBytes = 16 * 1024 * 1024;
 
 /** `blobs/<algorithm>/<hex>`: where the OCI image layout keeps content. */
 export function blobPath(digest: Digest): string {
@@ -67,10 +72,17 @@ export async function layOut(metadata: readonly MetadataFile[], contents: Bundle
     id.update(file.path).update(file.bytes);
   }
   const blobs = new Map<Digest, BlobEntry>();
-  for (const { digest, size } of [...contents.manifests, ...contents.configs, ...contents.layers]) {
-    if (blobs.has(digest)) continue;
-    blobs.set(digest, { ...(await place(blobPath(digest), size)), digest });
-    id.update(`${digest} ${size}\n`);
+  const ends: number[] = [];
+  for (const group of [contents.manifests, contents.configs, contents.layers]) {
+    for (const { digest, size } of group) {
+      if (blobs.has(digest)) continue;
+      blobs.set(digest, { ...(await place(blobPath(digest), size)), digest });
+      id.update(`${digest} ${size}\n`);
+    }
+    ends.push(offset);
   }
-  return { metadata: files, blobs, totalBytes: offset + endBytes, id: `sha256:${id.digest("hex")}` };
+  const [afterManifests = 0, afterConfigs = 0] = ends;
+  const frontBytes = afterConfigs <= wantedFrontBytes ? afterConfigs : afterManifests;
+  const totalBytes = offset + endBytes;
+  return { metadata: files, blobs, totalBytes, frontBytes, id: `sha256:${id.digest("hex")}` };
 }

@@ -45,6 +45,14 @@ export class BundleLock {
     return new BundleLock(path, text);
   }
 
+  /** True if there is a lock, whether anybody holds it or not. */
+  static async isThere(bundle: string): Promise<boolean> {
+    return await readFile(`${bundle}.part.lock`).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Gives the lock back, unless somebody has taken it away. */
   async release(): Promise<void> {
     await remove(this.#path, this.#text);

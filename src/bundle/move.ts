@@ -9,6 +9,7 @@ import { reached } from "../content/points.ts";
 import { digestOf } from "../oci/digest.ts";
 import type { Claim, MoveLog, MoveStep } from "./claims.ts";
 import { diskError, readExactly, readInto, writeAll } from "./disk.ts";
+import type { PositionalFile } from "./positional-file.ts";
 
 const defaultPieceBytes = 4 * 1024 * 1024;
 /** So many pieces at most are moved between two notes: what a crash makes us do again. */
@@ -34,14 +35,14 @@ type Move = Pick<MoveStep, "digest" | "from" | "to" | "length">;
 
 /** Moves contents of one file, one after the other. Disposing of it closes the spill file and leaves it where it is. */
 export class Mover implements AsyncDisposable {
-  readonly #file: FileHandle;
+  readonly #file: PositionalFile;
   readonly #options: MoveOptions;
   readonly #pieceBytes: number;
   /** One piece is being written while the next is read. */
   readonly #buffers: readonly [Buffer, Buffer];
   #spill: FileHandle | undefined;
 
-  constructor(file: FileHandle, options: MoveOptions) {
+  constructor(file: PositionalFile, options: MoveOptions) {
     this.#file = file;
     this.#options = options;
     this.#pieceBytes = options.pieceBytes ?? defaultPieceBytes;
@@ -162,9 +163,10 @@ export class Mover implements AsyncDisposable {
  * or not: done later, it would overwrite what has come there since. Of a step that does not fit the file it is noted
  * that nothing is left of the content. Throws DISK, or the signal's reason.
  */
-export async function finishMove(file: FileHandle, step: MoveStep, options: MoveOptions): Promise<void> {
-  const { size } = await file.stat();
-  if (!isSound(step, size)) return await options.log.moved({ digest: step.digest, at: step.to, got: 0 });
+export async function finishMove(file: PositionalFile, step: MoveStep, options: MoveOptions): Promise<void> {
+  const { size } = await file.stat({ bigint: true });
+  if (!isSound(step, Number(size)))
+    return await options.log.moved({ digest: step.digest, at: step.to, got: 0 });
   await using mover = new Mover(file, options);
   await mover.finish(step);
 }

@@ -12,8 +12,9 @@ import { diskError } from "./disk.ts";
 import { mirrorFilePath } from "./metadata.ts";
 import { BundleReader } from "./reader.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
+import { isVolumeSet, type VolumeOptions } from "./volumes/volume-set.ts";
 
-export interface OpenBundleOptions extends ArchiveOptions {}
+export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {}
 
 /** In front of mirror.json there are these at most. */
 const metadataPaths: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
@@ -24,6 +25,7 @@ const metadataPaths: ReadonlySet<string> = new Set(["oci-layout", "index.json", 
  * these, INTEGRITY if it is damaged, USAGE if a name has to be given.
  */
 export async function openBundle(path: string, options: OpenBundleOptions = {}): Promise<Bundle> {
+  if (await isVolumeSet(path)) return await BundleReader.open(path, options);
   const found = await stat(path).catch((error: unknown) => {
     throw diskError(`read ${path}`, error);
   });

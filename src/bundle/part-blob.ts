@@ -1,5 +1,4 @@
 /** One blob on its way into the part: what is there of it is proved, and the rest written behind it. */
-import type { FileHandle } from "node:fs/promises";
 import type { ByteStream } from "../content/content.ts";
 import { Proof } from "../content/verify.ts";
 import { isAppError } from "../errors.ts";
@@ -8,6 +7,7 @@ import type { Claim, Mark } from "./claims.ts";
 import { writeAll } from "./disk.ts";
 import { readFileRange } from "./file-range.ts";
 import type { BlobEntry } from "./layout.ts";
+import type { PositionalReader, PositionalWriter } from "./positional-file.ts";
 import { PositionalOutput } from "./positional-output.ts";
 import { paddingOf } from "./tar-header.ts";
 
@@ -24,7 +24,7 @@ export interface ProveOptions {
  * mark that its content agrees with, or of nothing. Throws DISK if it cannot be read, or the signal's reason.
  */
 export async function proveClaim(
-  file: FileHandle,
+  file: Pick<PositionalReader, "read">,
   claim: Claim,
   { descriptor, marks }: { readonly descriptor: Descriptor; readonly marks: readonly Mark[] },
   options: ProveOptions,
@@ -62,7 +62,7 @@ export async function proveClaim(
 
 /** Where a blob goes. */
 export interface FillPlace {
-  readonly file: FileHandle;
+  readonly file: PositionalWriter;
   /** What messages call the file. */
   readonly name: string;
   readonly entry: BlobEntry;

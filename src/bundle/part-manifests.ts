@@ -1,9 +1,9 @@
 /** The manifests of a bundle, which are in memory before anything is fetched, in few writes. */
-import type { FileHandle } from "node:fs/promises";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
 import { writeAll } from "./disk.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
+import type { PositionalWriter } from "./positional-file.ts";
 import { paddingOf } from "./tar-header.ts";
 
 /** They lie one behind the other, and go so many bytes at a time. */
@@ -14,7 +14,7 @@ const batchBytes = 1024 * 1024;
  * and INTEGRITY for one of another size than its descriptor says.
  */
 export async function writeManifests(
-  file: FileHandle,
+  file: PositionalWriter,
   layout: Layout,
   manifests: ManifestStore,
   name: string,

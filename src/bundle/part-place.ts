@@ -1,5 +1,5 @@
 /** Where a bundle grows: the files beside it, and whether it can be written there at all. */
-import { open, readlink, realpath, rm, stat, statfs } from "node:fs/promises";
+import { open, readlink, realpath, stat, statfs } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
 import { diskError } from "./disk.ts";
@@ -47,12 +47,13 @@ export async function checkBundlePath(path: string): Promise<void> {
     throw new AppError("DISK", `Cannot write ${path}: it is not a regular file`);
 }
 
-/** Makes sure that a bundle of `needed` bytes fits. Throws DISK with both figures. */
-export async function checkSpace(path: string, needed: number): Promise<void> {
+/**
+ * Makes sure that a bundle of `needed` bytes fits, of which `occupied` are on the disk already (blocks, not the length
+ * of the part: it is laid out sparse). Throws DISK with both figures.
+ */
+export async function checkSpace(path: string, needed: number, occupied: number): Promise<void> {
   const { bavail, bsize } = await statfs(dirname(path));
-  // What the part occupies already is not needed again (blocks, not its length: it is laid out sparse).
-  const part = await stat(partPath(path)).catch(() => undefined);
-  const free = bavail * bsize + (part?.blocks ?? 0) * 512;
+  const free = bavail * bsize + occupied;
   if (free >= needed) return;
   throw new AppError(
     "DISK",
@@ -68,12 +69,6 @@ export async function checkSpace(path: string, needed: number): Promise<void> {
 export async function hasRoomFor(path: string, bytes: number): Promise<boolean> {
   const { bavail, bsize } = await statfs(dirname(path));
   return bavail * bsize >= bytes;
-}
-
-/** Removes what an unfinished bundle consists of. */
-export async function removePart(path: string): Promise<void> {
-  // The journal last: without it, a part is a file that nobody knows anything about.
-  for (const file of [partPath(path), spillPath(path), journalPath(path)]) await rm(file, { force: true });
 }
 
 /** Puts a rename on the disk: fsync of a folder, where the file system knows that. */

@@ -2,10 +2,9 @@
  * Opens the `.part` of a bundle: takes up what an earlier run left there, in whatever layout, and lays the file out
  * for this one. All of it can be interrupted at any moment, and is done again by the next run.
  */
-import { type FileHandle, open, rm, stat } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { basename } from "node:path";
 import { reached } from "../content/points.ts";
-import { systemCode } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Claim, Mark, MoveLog } from "./claims.ts";
 import { diskError, writeAll } from "./disk.ts";
@@ -15,13 +14,17 @@ import type { Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
 import { finishMove } from "./move.ts";
 import { frame } from "./part-blob.ts";
-import { checkSpace, hasRoomFor, journalPath, partPath, removePart, spillPath } from "./part-place.ts";
+import { findPart, openPartFile, type PartShape, partName, removePart } from "./part-file.ts";
+import { checkSpace, hasRoomFor, journalPath, spillPath } from "./part-place.ts";
+import type { PositionalFile } from "./positional-file.ts";
 import { relocate } from "./relocate.ts";
 import { endBytes, paddingOf } from "./tar-header.ts";
+import type { FoundParts } from "./volumes/volume-parts.ts";
 
 /** An open part, laid out. */
 export interface Part {
-  readonly file: FileHandle;
+  readonly shape: PartShape;
+  readonly file: PositionalFile;
   readonly journal: Journal;
   /** What is said to lie at its place in the layout. */
   readonly claims: Map<Digest, Claim>;
@@ -42,37 +45,39 @@ export interface PartOptions {
  * Opens `PATH.part`, whose lock is held. Throws DISK (with needed and free bytes where space is short), or the
  * signal's reason.
  */
-export async function openPart(path: string, layout: Layout, options: PartOptions): Promise<Part> {
-  const name = partPath(path);
+export async function openPart(shape: PartShape, layout: Layout, options: PartOptions): Promise<Part> {
+  const { path } = shape;
+  const name = partName(shape);
   const journalled = await readJournal(journalPath(path));
-  const found = await stat(name).catch((error: unknown) => {
-    // Whatever else keeps us from it may pass: it is not to be overwritten for that.
-    if (systemCode(error) !== "ENOENT") throw diskError(`read ${name}`, error);
-    return undefined;
+  const found = await findPart(shape).catch((error: unknown) => {
+    throw diskError(`read ${name}`, error);
   });
-  const loss = lossOf(journalled, found?.size);
-  const isNew = loss !== undefined || journalled.claims.size === 0 || found === undefined;
+  const loss = lossOf(journalled, found.state);
+  const isNew = loss !== undefined || journalled.claims.size === 0 || found.state !== "usable";
   if (loss !== undefined) options.onNote?.(`${basename(path)}: the pull starts afresh, since ${loss}`);
-  let file: FileHandle | undefined;
+  let file: PositionalFile | undefined;
   let journal: Journal | undefined;
   try {
-    await checkSpace(path, layout.totalBytes);
+    // What has another shape is of no use, and in the way.
+    const isCleared = found.state === "other" || (isNew && shape.volumeBytes !== undefined);
+    if (isCleared) await removePart(path);
+    await checkSpace(path, layout.totalBytes, isCleared ? 0 : found.occupiedBytes);
     // A move that no journal knows of is over.
     if (isNew) await rm(spillPath(path), { force: true });
     // The journal is there first: a part without one is nobody's.
     journal = isNew ? await Journal.start(journalPath(path)) : await Journal.resume(journalPath(path));
     reached("journal:started");
-    file = await open(name, isNew ? "w+" : "r+", 0o644);
+    file = await openPartFile(shape, isNew);
     reached("part:created");
     const claims = isNew
       ? new Map<Digest, Claim>()
-      : await takeUp({ file, journal, path }, layout, journalled, options);
+      : await takeUp({ file, journal, shape }, layout, journalled, options);
     const unused = bytesOf(journalled.claims.values()) - bytesOf(claims.values());
     if (claims.size > 0) options.onTakenUp?.(bytesOf(claims.values()), layout.totalBytes, unused);
     await resize(file, path, layout.totalBytes);
     await writeMetadata(file, layout, name, isNew);
     const marks = [...journalled.marks].filter(([digest]) => claims.has(digest));
-    return { file, journal, claims, marks: new Map(marks), isNew };
+    return { shape, file, journal, claims, marks: new Map(marks), isNew };
   } catch (error) {
     await file?.close();
     await journal?.close().catch(() => undefined);
@@ -90,10 +95,10 @@ export async function changeLayout(
   { file, journal }: Pick<Part, "file" | "journal">,
   whole: ReadonlyMap<Digest, Claim>,
   layout: Layout,
-  { path, signal }: { readonly path: string; readonly signal: AbortSignal | undefined },
+  { shape, signal }: { readonly shape: PartShape; readonly signal: AbortSignal | undefined },
 ): Promise<ReadonlySet<Digest>> {
-  const name = partPath(path);
-  const moving = { log: journal, spillPath: spillPath(path), name, signal };
+  const name = partName(shape);
+  const moving = { log: journal, spillPath: spillPath(shape.path), name, signal };
   const placed = await relocate(file, whole, layout, moving);
   const found = new Set<Digest>();
   for (const entry of layout.blobs.values()) {
@@ -106,7 +111,7 @@ export async function changeLayout(
 }
 
 /** Ends the file where the layout ends, in zeros: what an earlier run had behind that is given up. Throws DISK. */
-export async function cut(file: FileHandle, layout: Layout, name: string): Promise<void> {
+export async function cut(file: PositionalFile, layout: Layout, name: string): Promise<void> {
   try {
     await file.truncate(layout.totalBytes);
   } catch (error) {
@@ -117,18 +122,21 @@ export async function cut(file: FileHandle, layout: Layout, name: string): Promi
 
 /** Removes what an earlier run has left of a bundle that is whole by now. Throws CONFLICT while another process writes it. */
 export async function discardPart(path: string): Promise<void> {
-  const isThere = async (file: string): Promise<boolean> =>
-    await stat(file).then(
-      () => true,
-      () => false,
-    );
-  if (!(await isThere(partPath(path))) && !(await isThere(journalPath(path)))) return;
+  const { state } = await readJournal(journalPath(path));
+  const isThere = state !== "absent" || (await findPart({ path })).state !== "none";
+  // A lock that a killed process has left would be joined with the volumes.
+  if (!isThere && !(await BundleLock.isThere(path))) return;
   const lock = await BundleLock.take(path);
   await removePart(path).finally(async () => await lock.release());
 }
 
 /** The files at the front of a bundle. In a file that is not new, what is to be zero is written, too. */
-async function writeMetadata(file: FileHandle, layout: Layout, name: string, isNew: boolean): Promise<void> {
+async function writeMetadata(
+  file: PositionalFile,
+  layout: Layout,
+  name: string,
+  isNew: boolean,
+): Promise<void> {
   for (const entry of layout.metadata) {
     const padding = isNew ? [] : [Buffer.alloc(paddingOf(entry.size))];
     await writeAll(file, [entry.header, entry.bytes, ...padding], entry.headerOffset, name);
@@ -137,12 +145,17 @@ async function writeMetadata(file: FileHandle, layout: Layout, name: string, isN
 
 /** Brings what is there to its places. */
 async function takeUp(
-  { file, journal, path }: { file: FileHandle; journal: Journal; path: string },
+  { file, journal, shape }: { file: PositionalFile; journal: Journal; shape: PartShape },
   layout: Layout,
   { claims, step }: Journalled,
   options: PartOptions,
 ): Promise<Map<Digest, Claim>> {
-  const moving = { log: journal, spillPath: spillPath(path), name: partPath(path), signal: options.signal };
+  const moving = {
+    log: journal,
+    spillPath: spillPath(shape.path),
+    name: partName(shape),
+    signal: options.signal,
+  };
   const known = new Map(claims);
   if (step !== undefined) {
     const log: MoveLog = {
@@ -162,8 +175,8 @@ async function takeUp(
  * Makes the file as long as the layout. What it has behind that stays until the bundle is done, if the disk has room for
  * both: the next list may want it again.
  */
-async function resize(file: FileHandle, path: string, bytes: number): Promise<void> {
-  const { size } = await file.stat();
+async function resize(file: PositionalFile, path: string, bytes: number): Promise<void> {
+  const { size } = await file.stat({ bigint: true });
   if (size > bytes && (await hasRoomFor(path, bytes))) return;
   await file.truncate(bytes);
 }
@@ -175,10 +188,12 @@ function bytesOf(claims: Iterable<Claim>): number {
 }
 
 /** Why nothing of an earlier run can be used; undefined if it can, or if there was none. */
-function lossOf(journalled: Journalled, partBytes: number | undefined): string | undefined {
-  if (journalled.state === "absent" && partBytes === undefined) return undefined;
+function lossOf(journalled: Journalled, part: FoundParts["state"]): string | undefined {
+  if (journalled.state === "absent" && part === "none") return undefined;
   if (journalled.state === "absent") return "the journal of its unfinished part is gone";
   if (journalled.state === "foreign")
     return "the journal of its unfinished part is damaged, or that of another version";
+  if (part === "other" && journalled.claims.size > 0)
+    return "its unfinished part is not in volumes of this size";
   return undefined;
 }

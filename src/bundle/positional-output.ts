@@ -1,6 +1,6 @@
 /** Writes chunks one behind the other at a place in a file: large ones as they are, small ones gathered. */
-import type { FileHandle } from "node:fs/promises";
 import { writeAll } from "./disk.ts";
+import type { PositionalWriter } from "./positional-file.ts";
 
 /** Chunks under this size are gathered: a slow link brings a few kilobytes at a time. Bytes. */
 const largeChunkBytes = 128 * 1024;
@@ -8,7 +8,7 @@ const gatherBytes = 512 * 1024;
 
 /** The output of one stream. One write is under way while the next chunk comes; never more, so memory stays flat. */
 export class PositionalOutput {
-  readonly #file: FileHandle;
+  readonly #file: PositionalWriter;
   readonly #name: string;
   readonly #onWritten: ((position: number) => void) | undefined;
   #position: number;
@@ -23,7 +23,7 @@ export class PositionalOutput {
    * up to where (position in the file) all is written; what it throws counts as a failure to write.
    */
   constructor(
-    file: FileHandle,
+    file: PositionalWriter,
     place: { readonly position: number; readonly name: string },
     onWritten?: (position: number) => void,
   ) {

@@ -2,7 +2,7 @@
  * Reads a bundle in place: `mirror.json` and the layout rule give every offset, so nothing is unpacked or searched.
  * Each header is compared with the one that the layout rule makes, so a damaged one is found with the blob's name.
  */
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import type {
   ByteStream,
   ManifestOptions,
@@ -20,27 +20,15 @@ import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./
 import { diskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
-import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
-import {
-  type BundleDescription,
-  type BundleImage,
-  imageName,
-  mirrorFilePath,
-  readMirrorFile,
-} from "./metadata.ts";
-import { checkHeader, compareHeader, damaged, notABundle } from "./reader-checks.ts";
-import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
+import { type BlobEntry, type BundleContents, type Layout, layOut } from "./layout.ts";
+import { type BundleDescription, type BundleImage, imageName, readMirrorFile } from "./metadata.ts";
+import type { PositionalReader } from "./positional-file.ts";
+import { checkHeader, compareHeader, damaged, notABundle, readMetadata } from "./read-metadata.ts";
+import { findDamagedGaps } from "./volumes/gaps.ts";
+import { type VolumeOptions, VolumeSet } from "./volumes/volume-set.ts";
 
-/** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
-const maxMetadataBytes = 256 * 1024 * 1024;
 /** Up to this size, header and content are read at once. Bytes. */
 const smallBlobBytes = 256 * 1024;
-const metadataPaths: ReadonlySet<string> = new Set([
-  "oci-layout",
-  "index.json",
-  "manifest.json",
-  mirrorFilePath,
-]);
 
 /** An open bundle. Close it when done. */
 export class BundleReader implements Bundle, Leaning, SeveralPlaces {
@@ -53,7 +41,7 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
   /** The digest of its `mirror.json`: what deltas know it by. */
   readonly fingerprint: Digest;
   readonly #leaned: ReadonlyMap<Digest, LeanedBlob>;
-  readonly #file: FileHandle;
+  readonly #file: PositionalReader;
   readonly #layout: Layout;
   readonly #identity: FileIdentity;
   /** Content that was wrong when it was read last. */
@@ -61,7 +49,7 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
 
   private constructor(
     path: string,
-    { file, identity }: { file: FileHandle; identity: FileIdentity },
+    { file, identity }: { file: PositionalReader; identity: FileIdentity },
     description: Pick<BundleDescription, "images" | "contents" | "base">,
     layout: Layout & { readonly fingerprint: Digest },
   ) {
@@ -78,20 +66,11 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
   }
 
   /**
-   * Opens a bundle and proves its metadata. Throws NOT_FOUND or DISK if the file cannot be opened, BUNDLE if it
+   * Opens a bundle, in one file or in volumes, and proves its metadata. Throws NOT_FOUND or DISK if the file cannot be opened, BUNDLE if it
    * is none, INTEGRITY if it is damaged or truncated.
    */
-  static async open(path: string): Promise<BundleReader> {
-    const unreadable = (error: unknown): never => {
-      throw diskError(`read ${path}`, error);
-    };
-    // A pipe is not even opened: that would wait for its other end.
-    if (!(await stat(path).catch(unreadable)).isFile()) {
-      throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
-        hint: "name the bundle that mirror pull wrote",
-      });
-    }
-    const file = await open(path, "r").catch(unreadable);
+  static async open(path: string, options: VolumeOptions = {}): Promise<BundleReader> {
+    const file = (await VolumeSet.open(path, options)) ?? (await openFile(path));
     try {
       const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
@@ -174,7 +153,53 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
     return this.#layout.id;
   }
 
-  /** True if the bundle has this content (which is not yet to say that it is undamaged). */
+  /** The volumes that the bundle is read from; undefined if it is one file. */
+  get volumes(): VolumeSet | undefined {
+    return this.#file instanceof VolumeSet ? this.#file : undefined;
+  }
+
+  /** The volumes that some of this content lies in, by number; empty for a bundle in one file. */
+  volumesHolding(digest: Digest): readonly number[] {
+    const entry = this.#layout.blobs.get(digest);
+    if (entry === undefined) return [];
+    const { headerOffset, contentOffset, size } = entry;
+    return this.volumes?.holding(headerOffset, contentOffset + size - headerOffset) ?? [];
+  }
+
+  /** Keeps what is at hand of these contents for a later run; see {@link VolumeSet.keep}. */
+  async keepRest(digests: Iterable<Digest>): ReturnType<VolumeSet["keep"]> {
+    const contents = [...digests].flatMap((digest) => {
+      const entry = this.#layout.blobs.get(digest);
+      if (entry === undefined) return [];
+      const { headerOffset: position, contentOffset, size } = entry;
+      return { position, length: contentOffset + size - position };
+    });
+    return await this.volumes?.keep(contents);
+  }
+
+  /** The volumes in which what lies between the contents is not as it was written: no digest tells. Throws DISK. */
+  async damagedGaps(signal?: AbortSignal): Promise<readonly number[]> {
+    return this.volumes === undefined ? [] : await findDamagedGaps(this.volumes, this.#layout, signal);
+  }
+
+  /** True if it is in one file, or in volumes of so many bytes that are all there, and so are their lists. */
+  isWholeIn(volumeBytes: number | undefined): boolean {
+    const { volumes } = this;
+    if (volumes?.volumeBytes !== volumeBytes) return false;
+    return (
+      volumes?.states.every(({ volume, state }) => state === "there" && !volumes.isDamaged(volume)) ?? true
+    );
+  }
+
+  /** The file names of the volumes that hold some of this content and are not there; empty if all of it is. */
+  lacking(digest: Digest): readonly string[] {
+    const entry = this.#layout.blobs.get(digest);
+    if (entry === undefined) return [];
+    const { headerOffset, contentOffset, size } = entry;
+    return this.volumes?.lacking(headerOffset, contentOffset + size - headerOffset) ?? [];
+  }
+
+  /** True if the bundle has this content (which is not yet to say that it is undamaged, or that its volumes are there). */
   has(digest: Digest): boolean {
     return this.#layout.blobs.has(digest);
   }
@@ -232,57 +257,33 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
     }
   }
 
+  /** In words, where content lies; empty for a bundle in one file. */
+  #volumesOf(digest: Digest): string {
+    const { volumes } = this;
+    const names = volumes === undefined ? [] : this.volumesHolding(digest).map((at) => volumes.nameOf(at));
+    const all = names.length > 2 ? `${names[0]} to ${names.at(-1)}` : names.join(" and ");
+    return all === "" ? "" : ` in ${all}`;
+  }
+
   /** The error for content that is wrong, by the name of the file. */
   async #judged(error: unknown, digest: Digest): Promise<unknown> {
     // What the reader itself has found names the file, and no digest alone.
     if (!isAppError(error, "INTEGRITY") || error.details?.["digest"] !== digest) return error;
     await this.refuseChanged();
     const state = error.message.slice(`Cannot verify ${digest}: `.length);
-    return damaged(this.path, `${digest} is damaged: ${state}`, error);
+    return damaged(this.path, `${digest}${this.#volumesOf(digest)} is damaged: ${state}`, error);
   }
 }
 
-/** The files in front of the blobs, up to and including mirror.json. */
-async function readMetadata(file: FileHandle, path: string): Promise<MetadataFile[]> {
-  const files: MetadataFile[] = [];
-  let offset = 0;
-  while (files.at(-1)?.path !== mirrorFilePath) {
-    const header = await firstHeader(file, offset, path, files.length > 0);
-    if (header === undefined || !metadataPaths.has(header.name) || files.length === metadataPaths.size)
-      throw notABundle(path);
-    if (header.size > maxMetadataBytes)
-      throw damaged(path, `its ${header.name} claims to be ${header.size} bytes long`);
-    const bytes = await readExactly(file, offset + blockBytes, header.size, path);
-    files.push({ path: header.name, bytes });
-    offset += blockBytes + header.size + paddingOf(header.size);
-  }
-  return files;
-}
-
-async function firstHeader(
-  file: FileHandle,
-  offset: number,
-  path: string,
-  ours: boolean,
-): Promise<{ name: string; size: number } | undefined> {
-  const block = Buffer.alloc(blockBytes);
-  const { bytesRead } = await file.read(block, 0, blockBytes, offset).catch((error: unknown) => {
+async function openFile(path: string): Promise<PositionalReader> {
+  const unreadable = (error: unknown): never => {
     throw diskError(`read ${path}`, error);
-  });
-  if (bytesRead < blockBytes) {
-    if (ours) throw damaged(path, "it is truncated");
-    throw notABundle(path);
+  };
+  // A pipe is not even opened: that would wait for its other end.
+  if (!(await stat(path).catch(unreadable)).isFile()) {
+    throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {
+      hint: "name the bundle that mirror pull wrote",
+    });
   }
-  try {
-    return readHeader(block);
-  } catch (error) {
-    // One damaged bit leaves the name or the magic of our own first file standing.
-    const known =
-      ours ||
-      block.toString("latin1", 0, 10) === "oci-layout" ||
-      block.toString("latin1", 257, 262) === "ustar";
-    throw known
-      ? damaged(path, "the tar header at its beginning is not as it was written")
-      : notABundle(path, error);
-  }
+  return await open(path, "r").catch(unreadable);
 }

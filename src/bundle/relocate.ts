@@ -15,13 +15,14 @@
  * What is in another order is put behind the end of everything first, and fetched from there at last. It is little:
  * layers are sorted by digest in every bundle. If the disk has no room for that, the claim is given up.
  */
-import { type FileHandle, rm, statfs } from "node:fs/promises";
+import { rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Digest } from "../oci/digest.ts";
 import type { Claim } from "./claims.ts";
 import { diskError } from "./disk.ts";
 import type { Layout } from "./layout.ts";
 import { type MoveOptions, Mover } from "./move.ts";
+import type { PositionalFile } from "./positional-file.ts";
 
 /** Left for the piece that is saved, and for the journal. Bytes. */
 const reservedBytes = 16 * 1024 * 1024;
@@ -41,12 +42,12 @@ interface Relocation {
  * file), or the signal's reason.
  */
 export async function relocate(
-  file: FileHandle,
+  file: PositionalFile,
   claims: ReadonlyMap<Digest, Claim>,
   layout: Layout,
   options: MoveOptions,
 ): Promise<ReadonlyMap<Digest, Claim>> {
-  const { size } = await file.stat();
+  const size = await sizeOf(file);
   const inside = [...claims.values()].filter(({ at, got }) => got > 0 && at <= size - got);
   const wanted = withoutOverlaps(inside).flatMap((claim) => {
     const entry = layout.blobs.get(claim.digest);
@@ -167,13 +168,14 @@ function bytesOf(moves: readonly Relocation[]): number {
 
 /** What the disk has left when the whole bundle is on it. Bytes, negative if it is too small. */
 async function spareBytes(
-  file: FileHandle,
+  file: PositionalFile,
   layout: Layout,
   { spillPath, name }: MoveOptions,
 ): Promise<number> {
   try {
     const { bavail, bsize } = await statfs(dirname(spillPath));
-    const { size, blocks } = await file.stat();
+    const found = await file.stat({ bigint: true });
+    const [size, blocks] = [Number(found.size), Number(found.blocks)];
     // The file is sparse: what is not there yet will be taken from what is free.
     return bavail * bsize - Math.max(0, Math.max(size, layout.totalBytes) - blocks * 512) - reservedBytes;
   } catch (error) {
@@ -181,11 +183,14 @@ async function spareBytes(
   }
 }
 
-async function grow(file: FileHandle, bytes: number, name: string): Promise<void> {
+async function grow(file: PositionalFile, bytes: number, name: string): Promise<void> {
   try {
-    const { size } = await file.stat();
-    if (size < bytes) await file.truncate(bytes);
+    if ((await sizeOf(file)) < bytes) await file.truncate(bytes);
   } catch (error) {
     throw diskError(`write ${name}`, error);
   }
+}
+
+async function sizeOf(file: PositionalFile): Promise<number> {
+  return Number((await file.stat({ bigint: true })).size);
 }

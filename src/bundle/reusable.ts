@@ -8,6 +8,8 @@ export interface Reusable {
   /** What messages call it. */
   readonly path: string;
   has(digest: Digest): boolean;
+  /** What of it is not there, though the bundle has it; see {@link BundleReader.lacking}. */
+  lacking(digest: Digest): readonly string[];
   open(descriptor: Descriptor, options?: OpenOptions): Promise<ByteStream>;
 }
 

@@ -3,7 +3,6 @@
  * from its stream, in parallel. The file grows as `NAME.part` beside its journal and gets its name when every
  * digest has proved right and the bytes are on the disk.
  */
-import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import pLimit from "p-limit";
 import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
@@ -22,11 +21,15 @@ import { BundleLock } from "./lock.ts";
 import { changeLayout, cut, openPart, type Part, type PartOptions } from "./part.ts";
 import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
 import { writeManifests } from "./part-manifests.ts";
-import { checkBundlePath, partPath, removePart, syncFolder } from "./part-place.ts";
+import { nameBundle } from "./name-bundle.ts";
+import { partName, removePart } from "./part-file.ts";
+import { checkBundlePath, syncFolder } from "./part-place.ts";
 import { Reading, type Reusable } from "./reusable.ts";
 
 export interface WriterOptions extends PartOptions {
   readonly clock: Clock;
+  /** The bundle is written in volumes of so many bytes; in one file if left out. */
+  readonly volumeBytes?: number | undefined;
   /** Nothing of an earlier run is taken up. */
   readonly fresh?: boolean | undefined;
   /** Where to look for content before it is fetched. */
@@ -80,7 +83,8 @@ export class BundleWriter implements Target {
     const lock = await BundleLock.take(path);
     try {
       if (options.fresh === true) await removePart(path);
-      return new BundleWriter(path, layout, { part: await openPart(path, layout, options), lock }, options);
+      const part = await openPart({ path, volumeBytes: options.volumeBytes }, layout, options);
+      return new BundleWriter(path, layout, { part, lock }, options);
     } catch (error) {
       await lock.release();
       throw error;
@@ -133,12 +137,8 @@ export class BundleWriter implements Target {
    * need not ask for them. Throws DISK.
    */
   async keep(manifests: ManifestStore): Promise<void> {
-    for (const entry of await writeManifests(
-      this.#part.file,
-      this.#layout,
-      manifests,
-      partPath(this.#path),
-    )) {
+    const { file, shape } = this.#part;
+    for (const entry of await writeManifests(file, this.#layout, manifests, partName(shape))) {
       this.#done.add(entry.digest);
       this.#kept += 1;
       this.#part.journal.whole(entry.digest, entry.contentOffset, entry.size);
@@ -155,7 +155,7 @@ export class BundleWriter implements Target {
       const { contentOffset, size } = this.#placeOf(digest);
       claims.set(digest, { digest, at: contentOffset, got: size });
     }
-    const place = { path: this.#path, signal: this.#options.signal };
+    const place = { shape: this.#part.shape, signal: this.#options.signal };
     const found = await changeLayout(this.#part, claims, layout, place);
     this.#layout = layout;
     this.#done = new Set(found);
@@ -176,10 +176,10 @@ export class BundleWriter implements Target {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
       this.#early.check();
-      await cut(this.#part.file, this.#layout, partPath(this.#path));
+      await cut(this.#part.file, this.#layout, partName(this.#part.shape));
       await this.#part.file.sync();
       reached("commit:synced");
-      await rename(partPath(this.#path), this.#path);
+      await nameBundle(this.#part, this.#layout, this.#options);
       this.#committed = true;
       reached("commit:renamed");
       await this.#part.file.close();
@@ -241,7 +241,7 @@ export class BundleWriter implements Target {
     }
     let left = proof;
     for (const old of this.#options.reuse ?? []) {
-      if (!old.has(entry.digest)) continue;
+      if (!old.has(entry.digest) || old.lacking(entry.digest).length > 0) continue;
       const proved = left.offset === 0 ? new Proof(descriptor) : left.copy();
       const reading = new Reading(old, descriptor, left.offset);
       try {
@@ -286,6 +286,6 @@ export class BundleWriter implements Target {
   }
 
   #fillPlace(entry: BlobEntry): FillPlace {
-    return { file: this.#part.file, name: partPath(this.#path), entry, pads: !this.#part.isNew };
+    return { file: this.#part.file, name: partName(this.#part.shape), entry, pads: !this.#part.isNew };
   }
 }

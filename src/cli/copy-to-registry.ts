@@ -7,7 +7,9 @@ import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
-import { conclude, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
+import type { SourceVolumes } from "./volume-problems.ts";
+import { surveyPlan } from "./volume-survey.ts";
+import { conclude, errorsOf, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 
 /** The source side, whatever it is. */
 export interface SourceSide {
@@ -16,19 +18,23 @@ export interface SourceSide {
   readonly limits: (image: PlannedImage) => readonly LimitFunction[];
 }
 
+export interface CopyToRegistryOptions {
+  readonly target: RegistryTarget;
+  readonly failFast: boolean;
+  readonly content: ContentRules;
+  /** Proves what the source leans on, before anything moves; gives the plan of what is left to move. */
+  readonly prove?: ((plan: Plan) => Promise<Plan>) | undefined;
+  /** For a source in volumes: see {@link SourceVolumes}. */
+  readonly volumes?: SourceVolumes | undefined;
+}
+
 /** Copies what the target lacks. Throws RunFailure if any image failed; the others are done then. */
 export async function copyToRegistry(
   requests: readonly PlanRequest[],
   source: SourceSide,
   registries: Registries,
   session: Session,
-  options: {
-    readonly target: RegistryTarget;
-    readonly failFast: boolean;
-    readonly content: ContentRules;
-    /** Proves what the source leans on, before anything moves; gives the plan of what is left to move. */
-    readonly prove?: ((plan: Plan) => Promise<Plan>) | undefined;
-  },
+  options: CopyToRegistryOptions,
 ): Promise<TransferResult> {
   const manifests = new ManifestStore();
   const client = registries.client(options.target.host);
@@ -45,7 +51,14 @@ export async function copyToRegistry(
     ...options.content,
   });
   if (options.failFast && failures.length > 0) throw notBegun(plan, failures);
+  const lacking = options.volumes?.lacking;
+  const left = options.prove === undefined ? plan : await options.prove(plan);
+  const survey =
+    lacking === undefined
+      ? { plan: left, waits: undefined, absent: [] }
+      : await surveyPlan(left, { target, lacking, signal: session.signal });
   const ends = {
+    waits: survey.waits,
     source: source.image,
     target,
     placeOf: (repository: string) => repository,
@@ -56,7 +69,7 @@ export async function copyToRegistry(
     ],
     manifests,
   };
-  const left = options.prove === undefined ? plan : await options.prove(plan);
-  const outcomes = await transfer(left, ends, session, options.failFast);
+  const outcomes = await transfer(survey.plan, ends, session, options.failFast);
+  await options.volumes?.keep(survey.absent, errorsOf(outcomes, []));
   return conclude(outcomes, failures, session);
 }

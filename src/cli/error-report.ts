@@ -43,7 +43,9 @@ export function reportError(thrown: unknown, env: NodeJS.ProcessEnv, command = "
 function visible(error: AppError): readonly string[] {
   if (error instanceof RunFailure) {
     // Each failure was a line of its own when it happened: of few images there is no more to say.
-    const failed = formatFailed(error.images);
+    const failed = formatFailed(
+      error.images.map((image) => (image.status === "waiting" ? { image: image.image } : image)),
+    );
     const lines = error.images.length > 1 ? [`Error: ${error.message}`] : [];
     if (failed !== "") lines.unshift(failed);
     return error.hint === undefined ? lines : [...lines, `  hint: ${escapeControl(error.hint)}`];

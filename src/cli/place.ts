@@ -1,5 +1,6 @@
 /** What `ls` and `inspect` are pointed at: a bundle on the disk, a registry, one of its repositories, or an image. */
 import { stat } from "node:fs/promises";
+import { isVolumeSet } from "../bundle/volumes/volume-set.ts";
 import { AppError } from "../errors.ts";
 import { isRegistryHost, isRepository, parseReference, type Reference } from "../oci/reference.ts";
 
@@ -50,6 +51,7 @@ export async function findImage(
 /** A folder is one if it holds an OCI layout, or where it cannot be anything else: whoever opens it says what it is. */
 async function isBundle(path: string): Promise<boolean> {
   const found = await stat(path).catch(() => undefined);
+  if (found === undefined && (await isVolumeSet(path))) return true;
   const looksLikeFile = /^[./]|\.(?:tar(?:\.gz|\.zst)?|tgz|tzst)$/.test(path);
   if (found?.isFile() === true || (found !== undefined && looksLikeFile)) return true;
   if (

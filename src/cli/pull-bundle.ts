@@ -1,8 +1,11 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
 import type { BundleBase } from "../bundle/delta.ts";
+import { partName } from "../bundle/part-file.ts";
 import { discardPart } from "../bundle/part.ts";
 import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import type { BundleReader } from "../bundle/reader.ts";
+import { volumeCount } from "../bundle/volumes/geometry.ts";
+import { removeOtherVolumes } from "../bundle/volumes/name-volumes.ts";
 import { checkWritable } from "../bundle/writable.ts";
 import { BundleWriter } from "../bundle/writer.ts";
 import { KnownManifests } from "../content/known-manifests.ts";
@@ -21,6 +24,7 @@ import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import { Reuse } from "./reuse.ts";
+import { checkVolumes } from "./volume-size.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
@@ -30,6 +34,8 @@ const notPulledHint = (keepGoing: boolean): string =>
 
 export interface PullOptions {
   readonly path: string;
+  /** The size of each volume but the last, in bytes; undefined for a bundle in one file. */
+  readonly volumeBytes: number | undefined;
   /** Write the bundle without the images that fail. */
   readonly keepGoing: boolean;
   readonly failFast: boolean;
@@ -44,7 +50,12 @@ export interface PullOptions {
 
 /** What `pull --json` prints. */
 export interface PullResult extends TransferResult {
-  readonly bundle: { readonly path: string; readonly bytes: number; readonly base?: BaseFigures };
+  readonly bundle: {
+    readonly path: string;
+    readonly bytes: number;
+    readonly volumes?: number;
+    readonly base?: BaseFigures;
+  };
 }
 
 /**
@@ -81,20 +92,29 @@ export async function pullBundle(
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
   const base = bases.describe(plan);
   const layout = await layOutPlan(plan, manifests, base);
-  if (reuse.existing?.layoutId === layout.id && (await isWhole(plan, reuse.existing, session))) {
+  const { volumeBytes } = options;
+  checkVolumes(layout.totalBytes, volumeBytes);
+  if (
+    reuse.existing?.layoutId === layout.id &&
+    reuse.existing.isWholeIn(volumeBytes) &&
+    (await isWhole(plan, reuse.existing, session))
+  ) {
     await discardPart(options.path);
-    const bundle = { path: options.path, bytes: layout.totalBytes, ...figuresOf(base) };
+    const bundle = describe(options, layout.totalBytes, base);
+    if (bundle.volumes !== undefined) await removeOtherVolumes(options.path, bundle.volumes);
     tellBase(options, base, session);
     return { ...conclude(plan.images.map(unchanged), failures, session), bundle };
   }
   const writer = await BundleWriter.open(options.path, layout, {
     clock: systemClock,
     signal: session.signal,
+    volumeBytes,
     fresh: options.fresh,
     reuse: reuse.bundles,
     onTakenUp: (bytes, ofBytes, unused) => {
       const rest = unused > 0 ? `, and ${formatBytes(unused)} that this list does not need` : "";
-      const message = `going on with ${options.path}.part, which has ${formatBytes(bytes)} of ${formatBytes(ofBytes)}${rest}`;
+      const has = `${volumeBytes === undefined ? "has" : "have"} ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
+      const message = `going on with ${partName({ path: options.path, volumeBytes })}, which ${has}${rest}`;
       session.emit({ type: "note", message });
     },
     onNote: (message) => session.emit({ type: "note", message }),
@@ -119,7 +139,7 @@ export async function pullBundle(
     const kept = withoutImages(plan, failed);
     const leaned = bases.describe(kept);
     if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, leaned), manifests);
-    const bundle = { path: options.path, bytes: await writer.commit(), ...figuresOf(leaned) };
+    const bundle = describe(options, await writer.commit(), leaned);
     tellBase(options, leaned, session);
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
@@ -127,10 +147,6 @@ export async function pullBundle(
     await writer.abandon().catch(() => undefined);
     throw error;
   }
-}
-
-function figuresOf(base: BundleBase | undefined): { readonly base?: BaseFigures } {
-  return base === undefined ? {} : { base: baseFigures(base) };
 }
 
 /** One line about what was left out, and whose it is. */
@@ -142,6 +158,20 @@ function tellBase(
   if (base !== undefined) session.emit({ type: "note", message: `${path} is a delta: ${leansOn(base)}` });
   else if (asked.length > 0)
     session.emit({ type: "note", message: `${path} is whole: ${asked.join(", ")} has nothing of it` });
+}
+
+/** The bundle in the result. */
+function describe(
+  { path, volumeBytes }: Pick<PullOptions, "path" | "volumeBytes">,
+  bytes: number,
+  base: BundleBase | undefined,
+): PullResult["bundle"] {
+  return {
+    path,
+    bytes,
+    ...(volumeBytes === undefined ? {} : { volumes: volumeCount(bytes, volumeBytes) }),
+    ...(base === undefined ? {} : { base: baseFigures(base) }),
+  };
 }
 
 /** True if the bundle that is there has all of the plan, proved by reading it. */

@@ -2,13 +2,15 @@
 import { realpath } from "node:fs/promises";
 import { manifestsOf, PartManifests } from "../bundle/kept-manifests.ts";
 import { BundleReader } from "../bundle/reader.ts";
+import { existingPath } from "../bundle/volumes/names.ts";
 import type { ManifestCache } from "../content/known-manifests.ts";
 import { isAppError, toAppError } from "../errors.ts";
 import type { Emit } from "../sync/events.ts";
 
 export interface ReuseOptions {
-  /** The bundle to write. */
+  /** The bundle to write, and the size of its volumes (bytes) if it is to be in several. */
   readonly path: string;
+  readonly volumeBytes?: number | undefined;
   /** Bundles that the user names. */
   readonly reuse: readonly string[];
   /** Nothing but what the user names is taken over. */
@@ -35,7 +37,7 @@ export class Reuse implements AsyncDisposable {
   }
 
   /** Opens all of it. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for a bundle that the user names. */
-  static async open({ path, reuse, fresh, emit }: ReuseOptions): Promise<Reuse> {
+  static async open({ path, volumeBytes, reuse, fresh, emit }: ReuseOptions): Promise<Reuse> {
     const opened: BundleReader[] = [];
     try {
       const place = await realpath(path).catch(() => path);
@@ -44,8 +46,8 @@ export class Reuse implements AsyncDisposable {
         if (!fresh && (await realpath(name).catch(() => name)) === place) continue;
         opened.push(await BundleReader.open(name));
       }
-      const existing = fresh ? undefined : await openExisting(path, emit);
-      const part = fresh ? undefined : await PartManifests.open(path);
+      const existing = fresh ? undefined : await openExisting(await existingPath(path, volumeBytes), emit);
+      const part = fresh ? undefined : await PartManifests.open({ path, volumeBytes });
       return new Reuse(part, existing, opened);
     } catch (error) {
       for (const bundle of opened) await bundle[Symbol.asyncDispose]();

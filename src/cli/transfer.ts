@@ -25,6 +25,7 @@ export interface TransferEnds {
   readonly placeOf: (repository: string) => string;
   readonly limits: (image: PlannedImage) => readonly LimitFunction[];
   readonly manifests: ManifestStore;
+  readonly waits?: ((image: PlannedImage) => AppError | undefined) | undefined;
 }
 
 /** Manifests sent at a time: small requests, mostly waiting. */
@@ -61,8 +62,9 @@ export function conclude(
   const totals = session.finish(headline);
   if (errors.length === 0) return { images, totals };
   const done = images.some(({ status }) => status === "done" || status === "unchanged");
-  const hint = "what is done is done: run the same command again for the rest";
-  throw new RunFailure(images, errors, done ? { hint } : {});
+  const waits = errors.every(({ code }) => code === "PARTIAL") ? errors[0]?.hint : undefined;
+  const hint = done ? "what is done is done: run the same command again for the rest" : undefined;
+  throw new RunFailure(images, errors, { hint: waits ?? hint });
 }
 
 /** The failures of a run; images that were given up because of them have none of their own. */

@@ -14,6 +14,14 @@ import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
 import { registryTarget } from "./transfer.ts";
+import {
+  atHand,
+  findVolumeProblems,
+  formatVolumeProblems,
+  inVolumes,
+  problemOf,
+  type VolumeProblem,
+} from "./volume-problems.ts";
 
 /** What `verify --json` prints. */
 export interface VerifyResult {
@@ -24,6 +32,8 @@ export interface VerifyResult {
   readonly problems: readonly Problem[];
   /** What a delta leans on; `proved` if it was read too. */
   readonly base?: BaseFigures & { readonly proved: boolean };
+  /** Of a bundle in volumes: how many there should be, and those that are missing or damaged. */
+  readonly volumes?: { readonly count: number; readonly problems: readonly VolumeProblem[] };
 }
 
 export interface VerifyBundleOptions {
@@ -67,7 +77,7 @@ export async function verifyBundle(
     message: error.message,
   }));
   const call = { emit: session.emit, signal: session.signal };
-  const damaged = await verifyContent(inside, bundle, call);
+  const damaged = await verifyContent(atHand(inside, bundle), bundle, call);
   // Whatever was wrong would be no fault of the bundle.
   if (broken.length + damaged.length > 0) await bundle.refuseChanged();
   const lacking = bases.length === 0 ? [] : await verifyBases(plan, bundle, bases, call);
@@ -75,10 +85,19 @@ export async function verifyBundle(
     options.target === undefined
       ? []
       : await verifyTarget(plan, registryTarget(registries, options.target), call);
-  const problems = [...broken, ...damaged, ...lacking, ...absent];
+  const lost = await findVolumeProblems(bundle, plan, damaged, session.signal);
+  const problems = [...broken, ...damaged, ...lacking, ...absent, ...lost.map(problemOf)];
+  const count = inVolumes(bundle)?.volumes.states.length;
   const leaned = baseOf(bundle);
-  const base = leaned === undefined ? {} : { base: { ...baseFigures(leaned), proved: bases.length > 0 } };
-  return { ok: problems.length === 0, images: bundle.images.length, blobs, bytes, problems, ...base };
+  return {
+    ok: problems.length === 0,
+    images: bundle.images.length,
+    blobs,
+    bytes,
+    problems,
+    ...(count === undefined ? {} : { volumes: { count, problems: lost } }),
+    ...(leaned === undefined ? {} : { base: { ...baseFigures(leaned), proved: bases.length > 0 } }),
+  };
 }
 
 /** Reads what a delta leans on in the bundles that have it. What none of them has is a problem too. */
@@ -127,7 +146,8 @@ async function verifyBases(
 /** The result as a person reads it. `registry`: the one that was asked, if any. */
 export function formatVerified(result: VerifyResult, path: string, registry: string | undefined): string {
   const { images, blobs, bytes } = result;
-  const figures = `${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
+  const volumes = result.volumes === undefined ? "" : `${plural(result.volumes.count, "volume")}, `;
+  const figures = `${volumes}${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
   const lines =
     result.base === undefined
       ? [`${path} is whole: ${figures}`]
@@ -156,7 +176,10 @@ export function verifyFailure(
 ): AppError {
   const damaged = result.problems.some(({ place }) => place === "bundle");
   const groups = new Map<string, string[]>();
+  const { count = 0, problems: volumes = [] } = result.volumes ?? {};
+  const told = new Set(volumes.map(({ message }) => message));
   for (const { message, images } of result.problems) {
+    if (told.has(message)) continue;
     const key = images.join(", ");
     groups.set(key, [...(groups.get(key) ?? []), message]);
   }
@@ -170,20 +193,31 @@ export function verifyFailure(
   });
   const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
   const baseless = !damaged && result.problems.some(({ place }) => place === "base");
-  const what = damaged
-    ? `${path} is damaged`
-    : baseless
-      ? `${path} is whole as a delta, but what it leans on is not`
-      : `${registry ?? path} does not hold all of ${path}`;
+  const isIncomplete = volumes.length > 0 && volumes.every(({ state }) => state === "missing");
+  const what = isIncomplete
+    ? `${path} is not complete`
+    : damaged
+      ? `${path} is damaged`
+      : baseless
+        ? `${path} is whole as a delta, but what it leans on is not`
+        : `${registry ?? path} does not hold all of ${path}`;
   return new AppError(
     "INTEGRITY",
-    [`${what}: ${plural(result.problems.length, "problem")}`, ...lines, ...rest].join("\n"),
+    [
+      `${what}: ${plural(result.problems.length, "problem")}`,
+      ...formatVolumeProblems(volumes, count),
+      ...lines,
+      ...rest,
+    ].join("\n"),
     {
-      hint: damaged
-        ? "copy the bundle again, or pull it again"
-        : baseless
-          ? "name every bundle that it leans on with --base; copy what is damaged again"
-          : `push it: mirror push ${path} --registry ${registry ?? "HOST"}${name === undefined ? "" : ` --name '${name}'`}`,
+      hint:
+        volumes.length > 0
+          ? "put these volumes here again, with their checksum lists; the others can stay as they are"
+          : damaged
+            ? "copy the bundle again, or pull it again"
+            : baseless
+              ? "name every bundle that it leans on with --base; copy what is damaged again"
+              : `push it: mirror push ${path} --registry ${registry ?? "HOST"}${name === undefined ? "" : ` --name '${name}'`}`,
       details: {
         problems: result.problems.map(({ message, images }) => `${message} (needed by ${images.join(", ")})`),
       },

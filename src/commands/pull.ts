@@ -17,6 +17,7 @@ import { type PullResult, pullBundle } from "../cli/pull-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { planRequests, readSelection } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
+import { volumeSize } from "../cli/volume-size.ts";
 
 export default class Pull extends MirrorCommand {
   static override summary = "pull images from registries into one bundle file";
@@ -25,6 +26,7 @@ export default class Pull extends MirrorCommand {
   static override examples = [
     "<%= config.bin %> <%= command.id %> --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --file images.txt --platform linux/amd64 --to bundle.tar",
+    "<%= config.bin %> <%= command.id %> --to /media/usb/bundle.tar --volume-size 4GB",
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine registry.k8s.io/pause:3.10 --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --base october.tar --to november.tar",
   ];
@@ -34,6 +36,11 @@ export default class Pull extends MirrorCommand {
   };
   static override flags = {
     to: Flags.string({ required: true, summary: "bundle to write", helpValue: "FILE", env: "MIRROR_TO" }),
+    "volume-size": Flags.string({
+      summary: "write volumes of this size, FILE.001 and so on, for media or file systems that take no more",
+      helpValue: "SIZE",
+      env: "MIRROR_VOLUME_SIZE",
+    }),
     "keep-going": Flags.boolean({
       summary: "write the bundle without the images that fail",
       env: "MIRROR_KEEP_GOING",
@@ -56,12 +63,14 @@ export default class Pull extends MirrorCommand {
       again: this.typed,
     });
     const path = bundlePath(flags.to);
+    const volumeBytes = volumeSize(flags["volume-size"]);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name });
     await using registries = new Registries(flags, list.registries, session);
     await registries.prepare(requests.map(({ host }) => host));
     return await pullBundle(requests, registries, session, {
       path,
+      volumeBytes,
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
       fresh: flags.fresh,

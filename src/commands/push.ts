@@ -17,6 +17,7 @@ import {
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
+import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
 export default class Push extends MirrorCommand {
@@ -28,6 +29,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
   static override examples = [
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
     "<%= config.bin %> <%= command.id %> saved.tar.gz --tag team/app:1.0 --registry registry.internal:5000",
+    "<%= config.bin %> <%= command.id %> /media/dvd/bundle.tar.003 --registry registry.internal:5000",
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
   static override args = {
@@ -61,6 +63,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       allowMissing: flags["allow-missing"],
       signal: session.signal,
       onNote: session.note,
+      keptIn: keptIn(target),
     });
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
@@ -76,6 +79,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
         failFast: flags["fail-fast"],
         content: { ...bundleContent(bundle), allowMissing: flags["allow-missing"] },
         prove,
+        volumes: prepareVolumes(bundle, session.emit),
       },
     );
   }

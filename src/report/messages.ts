@@ -50,6 +50,12 @@ export class Messages {
         };
       case "image-failed":
         return { level: "failed", label: "failed", text: failure(event.image, event.error) };
+      case "image-waiting": {
+        const said = `Cannot complete ${event.image} yet: it waits `;
+        const { message } = event.error;
+        const text = message.startsWith(said) ? `${event.image} ${message.slice(said.length)}` : message;
+        return { level: "note", label: "waiting", text: escapeControl(text) };
+      }
       case "retrying": {
         if (!this.#outages.tells(event.cause)) return undefined;
         const wait = event.delayMs <= 0 ? "now" : `in ${formatDuration(event.delayMs / 1000)}`;

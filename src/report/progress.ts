@@ -86,6 +86,7 @@ export class Progress {
         this.#plan(event.images, event.bytes);
         return;
       case "image-finished":
+      case "image-waiting":
         this.#imagesDone += 1;
         return;
       case "image-failed":

@@ -15,6 +15,7 @@ import { verbForms } from "./messages.ts";
 export function formatSummary(totals: Totals, headline: string, verb: string): string {
   const notes = [
     ...(totals.unchangedImages > 0 ? [`${totals.unchangedImages} unchanged`] : []),
+    ...(totals.waitingImages === undefined ? [] : [`${totals.waitingImages} waiting`]),
     ...(totals.failedImages > 0 ? [`${totals.failedImages} failed`] : []),
   ];
   const bracket = notes.length === 0 ? "" : ` (${notes.join(", ")})`;
@@ -74,8 +75,8 @@ export function formatLimit({ registry, limit, remaining, windowSeconds }: Regis
 }
 
 function countedImages(totals: Totals, verb: string): string {
-  const done = totals.images - totals.failedImages;
-  const count = totals.failedImages === 0 ? "" : `${done} of `;
+  const done = totals.images - totals.failedImages - (totals.waitingImages ?? 0);
+  const count = done === totals.images ? "" : `${done} of `;
   return `${verbForms(verb).past} ${count}${plural(totals.images, "image")}`;
 }
 

@@ -180,6 +180,10 @@ class Copier {
       this.#failed.add(image);
       if (this.#signal.aborted) return { image, error: givenUp(image, thrown) };
       const error = toAppError(thrown);
+      if (error === this.#ends.waits?.(image)) {
+        emit({ type: "image-waiting", image: image.source, error });
+        return { image, error };
+      }
       if (concernsAll(error)) {
         this.fatal = error;
         this.#stop.abort(error);
@@ -194,9 +198,15 @@ class Copier {
   async #complete(image: PlannedImage): Promise<void> {
     const place = this.#ends.placeOf(image.target.repository);
     const blobs = image.nodes.filter((node) => node.role !== "manifest");
-    await Promise.all(
-      blobs.map(async ({ descriptor }) => await this.#moves.get(keyOf(place, descriptor.digest))),
-    );
+    const moves = blobs.map(async ({ descriptor }) => await this.#moves.get(keyOf(place, descriptor.digest)));
+    const waits = this.#ends.waits?.(image);
+    if (waits !== undefined) {
+      // A failure would give up what the image has besides.
+      const settled = await Promise.allSettled(moves);
+      const broken = settled.find((move): move is PromiseRejectedResult => move.status === "rejected");
+      throw broken === undefined ? waits : toAppError(broken.reason);
+    }
+    await Promise.all(moves);
     await this.#manifests.write(image);
   }
 

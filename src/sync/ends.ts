@@ -3,6 +3,7 @@ import type { LimitFunction } from "p-limit";
 import type { Source, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import type { Clock } from "../content/retry.ts";
+import type { AppError } from "../errors.ts";
 import type { Emit } from "./events.ts";
 import type { PlannedImage } from "./plan.ts";
 
@@ -17,6 +18,11 @@ export interface CopyEnds {
   /** Bounds the manifests, which must not queue behind blobs. */
   readonly manifestLimit: LimitFunction;
   readonly manifests: ManifestStore;
+  /**
+   * Why an image cannot be completed yet, though nothing is wrong: its source has only part of it (a bundle in volumes).
+   * What the plan has of it is moved all the same. None has to wait if left out.
+   */
+  readonly waits?: ((image: PlannedImage) => AppError | undefined) | undefined;
 }
 
 export interface CopyOptions {

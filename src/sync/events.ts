@@ -26,6 +26,8 @@ export type TransferEvent =
       readonly unchanged: boolean;
     }
   | { readonly type: "image-failed"; readonly image: string; readonly error: AppError }
+  /** What is there of it has been moved; the error says what it waits for. */
+  | { readonly type: "image-waiting"; readonly image: string; readonly error: AppError }
   /** A transfer begins. `name` is what people know it by (a short digest); `size` in bytes. */
   | { readonly type: "blob-started"; readonly key: string; readonly name: string; readonly size: number }
   /** Absolute offset in bytes; may go back after a retry. */
@@ -78,6 +80,8 @@ export interface Totals {
   readonly images: number;
   readonly failedImages: number;
   readonly unchangedImages: number;
+  /** Left out if none has to wait for volumes. */
+  readonly waitingImages?: number;
   /** Blobs and manifests that were transferred. */
   readonly blobs: number;
   readonly bytesMoved: number;

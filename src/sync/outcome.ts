@@ -14,8 +14,11 @@ export interface ImageResult {
   readonly original?: string;
   /** What a delta leaves out of it, since a base has it. Size in bytes. */
   readonly leftOut?: { readonly blobs: number; readonly bytes: number };
-  /** skipped: nothing is wrong with it, but it was not done since another one failed. */
-  readonly status: "done" | "unchanged" | "failed" | "skipped";
+  /**
+   * skipped: nothing is wrong with it, but it was not done since another one failed. waiting: volumes of its bundle are
+   * not there.
+   */
+  readonly status: "done" | "unchanged" | "failed" | "skipped" | "waiting";
   readonly error?: { readonly code: ErrorCode; readonly message: string; readonly hint?: string };
 }
 
@@ -39,7 +42,11 @@ export class RunFailure extends AppError {
     const [first] = errors;
     // One image, one failure: its own code says more than "some failed".
     const code = images.length === 1 && first !== undefined ? first.code : "PARTIAL";
-    super(code, `${failed} of ${images.length} ${images.length === 1 ? "image" : "images"} failed`, {
+    const waiting = images.filter((image) => image.status === "waiting").length;
+    const of = `of ${images.length} ${images.length === 1 ? "image" : "images"}`;
+    const wait = `${waiting === 1 ? "waits" : "wait"} for volumes`;
+    const waits = waiting === 0 ? "" : `, ${waiting} ${wait}`;
+    super(code, failed === 0 && waiting > 0 ? `${waiting} ${of} ${wait}` : `${failed} ${of} failed${waits}`, {
       hint: options.hint,
       cause: first,
     });
@@ -84,6 +91,7 @@ function sumOf(nodes: readonly PlannedNode[]): { blobs: number; bytes: number } 
 
 function outcomeOf(image: PlannedImage, error: AppError | undefined): Pick<ImageResult, "status" | "error"> {
   if (error === undefined) return { status: image.unchanged ? "unchanged" : "done" };
+  if (error.code === "PARTIAL") return { status: "waiting", error: describe(error) };
   return error.code === "INTERRUPTED" ? { status: "skipped" } : { status: "failed", error: describe(error) };
 }
 

@@ -9,6 +9,7 @@ export class Tally {
   #images = 0;
   #failed = 0;
   #unchanged = 0;
+  #waiting = 0;
   #moved = { blobs: 0, bytes: 0 };
   readonly #limits = new Map<string, RegistryLimit>();
   readonly #skipped: Readonly<Record<SkipReason, { blobs: number; bytes: number }>> = {
@@ -29,6 +30,9 @@ export class Tally {
     } else if (event.type === "image-failed") {
       this.#images += 1;
       this.#failed += 1;
+    } else if (event.type === "image-waiting") {
+      this.#images += 1;
+      this.#waiting += 1;
     } else if (event.type === "blob-finished") {
       const { size, reused = 0 } = event;
       this.#moved = { blobs: this.#moved.blobs + 1, bytes: this.#moved.bytes + size - reused };
@@ -50,6 +54,7 @@ export class Tally {
       images: this.#images,
       failedImages: this.#failed,
       unchangedImages: this.#unchanged,
+      ...(this.#waiting === 0 ? {} : { waitingImages: this.#waiting }),
       blobs: this.#moved.blobs,
       bytesMoved: this.#moved.bytes,
       blobsSkipped: exists.blobs,

@@ -184,6 +184,7 @@ test("a blob of 300 MB goes 512 bytes to the right in flat memory", { timeout: 6
       [digest, { digest, size, path: "", header: block, headerOffset: 1024, contentOffset: 1536 }],
     ]),
     totalBytes: 1536 + size,
+    frontBytes: 0,
     id: "",
   };
   const before = process.memoryUsage().arrayBuffers;

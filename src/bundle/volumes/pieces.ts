@@ -1,0 +1,125 @@
+/**
+ * What was kept of earlier volumes: content that spans two of them, where they come one after another and are never
+ * there together. It is content of a bundle as any other, and proved as such when it is read.
+ */
+import { constants } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { diskError, writeAll } from "../disk.ts";
+import { readFileRange } from "../file-range.ts";
+import type { PositionalReader } from "../positional-file.ts";
+
+/** Bytes of a bundle. */
+export interface Range {
+  readonly position: number;
+  readonly length: number;
+}
+
+/** Pieces of bundles that nobody has asked for in so long are removed. Milliseconds. */
+const maxAgeMs = 30 * 24 * 60 * 60 * 1000;
+/** Left free on the disk. Bytes. */
+const reservedBytes = 256 * 1024 * 1024;
+
+/** The pieces of one bundle on its way to one target, in a folder of their own. Close it when done. */
+export class Pieces {
+  readonly folder: string;
+  readonly #ranges: Range[];
+  readonly #files = new Map<Range, FileHandle>();
+
+  private constructor(folder: string, ranges: Range[]) {
+    this.folder = folder;
+    this.#ranges = ranges;
+  }
+
+  /** Looks for what was kept. Throws what the system says. */
+  static async open(folder: string): Promise<Pieces> {
+    const names = await readdir(folder).catch(() => []);
+    const ranges = names.flatMap((name) => {
+      const [, position, length] = /^([0-9]{1,15})-([0-9]{1,15})$/.exec(name) ?? [];
+      return position === undefined ? [] : { position: Number(position), length: Number(length) };
+    });
+    const pieces = new Pieces(folder, ranges);
+    for (const range of ranges) pieces.#files.set(range, await open(pieces.#pathOf(range), "r"));
+    return pieces;
+  }
+
+  /** True if all of these bytes were kept in one piece. */
+  covers(range: Range): boolean {
+    return this.#find(range) !== undefined;
+  }
+
+  /** Reads bytes that were kept, as a file does; undefined where none were. */
+  async read(
+    buffer: Uint8Array,
+    offset: number,
+    { position, length }: Range,
+  ): Promise<{ readonly bytesRead: number } | undefined> {
+    const range = this.#find({ position, length: Math.min(length, 1) });
+    if (range === undefined) return undefined;
+    const at = position - range.position;
+    return await this.#files.get(range)?.read(buffer, offset, Math.min(length, range.length - at), at);
+  }
+
+  /**
+   * Keeps these bytes of a bundle and removes all others. False if there is no room for them: then nothing is kept.
+   * Throws DISK.
+   */
+  async keep(from: Pick<PositionalReader, "read">, wanted: readonly Range[]): Promise<boolean> {
+    try {
+      const names = new Set(wanted.map((range) => basename(this.#pathOf(range))));
+      for (const range of this.#ranges)
+        if (!names.has(basename(this.#pathOf(range)))) await rm(this.#pathOf(range), { force: true });
+      const missing = wanted.filter((range) => !this.covers(range));
+      if (missing.length === 0) return await this.#tidy(wanted.length === 0);
+      await mkdir(this.folder, { recursive: true, mode: 0o700 });
+      const { bavail, bsize } = await statfs(this.folder);
+      const needed = missing.reduce((sum, { length }) => sum + length, reservedBytes);
+      if (bavail * bsize < needed) return false;
+      for (const range of missing) await this.#copy(from, range);
+      return await this.#tidy(false);
+    } catch (error) {
+      throw diskError(`write ${this.folder}`, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#files.values()].map(async (file) => await file.close()));
+  }
+
+  #find({ position, length }: Range): Range | undefined {
+    return this.#ranges.find(
+      (range) => range.position <= position && position + length <= range.position + range.length,
+    );
+  }
+
+  #pathOf({ position, length }: Range): string {
+    return join(this.folder, `${position}-${length}`);
+  }
+
+  async #copy(from: Pick<PositionalReader, "read">, range: Range): Promise<void> {
+    const path = this.#pathOf(range);
+    const file = await open(`${path}.new`, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+    try {
+      let at = 0;
+      for await (const chunk of readFileRange(from, range.position, range.length, path)) {
+        await writeAll(file, [chunk], at, path);
+        at += chunk.byteLength;
+      }
+    } finally {
+      await file.close();
+    }
+    await rename(`${path}.new`, path);
+  }
+
+  /** Removes the folder if it is to be empty, and those of bundles that were given up long ago. */
+  async #tidy(isEmpty: boolean): Promise<true> {
+    if (isEmpty) await rm(this.folder, { recursive: true, force: true });
+    const all = dirname(this.folder);
+    for (const name of await readdir(all).catch(() => [])) {
+      const found = await stat(join(all, name)).catch(() => undefined);
+      if (found !== undefined && Date.now() - found.mtimeMs > maxAgeMs)
+        await rm(join(all, name), { recursive: true, force: true });
+    }
+    return true;
+  }
+}
