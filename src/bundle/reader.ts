@@ -14,13 +14,14 @@ import type {
 import { readAll, verified } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
-import { type BlobEntry, type BundleContents, type Layout, layOut, type MetadataFile } from "./layout.ts";
-import { type BundleImage, imageName, mirrorFilePath, readMirrorFile } from "./metadata.ts";
+import type { BlobEntry, BundleContents, Layout, MetadataFile } from "./layout.ts";
+import { type BundleImage, imageName, mirrorFilePath } from "./metadata.ts";
+import { proveMetadata } from "./prove-metadata.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 
 /** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
@@ -79,15 +80,7 @@ export class BundleReader implements Source, SeveralPlaces, AsyncDisposable {
     try {
       const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
-      const mirrorFile = metadata.at(-1);
-      if (mirrorFile === undefined) throw notABundle(path);
-      const description = readMirrorFile(mirrorFile.bytes);
-      for (const { path: name, bytes } of metadata.slice(0, -1)) {
-        const expected = description.files[name];
-        if (expected !== digestOf(bytes))
-          throw damaged(path, `its ${name} is not the one that belongs to it`);
-      }
-      const layout = await layOut(metadata, description.contents);
+      const { description, layout } = await proveMetadata(metadata, (state) => damaged(path, state));
       for (const entry of layout.metadata) await checkHeader(file, path, entry, entry.path);
       if (found.size !== layout.totalBytes) {
         const state = found.size < layout.totalBytes ? "truncated" : "longer than it should be";

@@ -27,7 +27,7 @@ export async function layOutPlan(plan: Plan, manifests: ManifestStore): Promise<
 
 /** What to ask the planner for, to push a whole bundle under a prefix (may be empty). */
 export function bundleRequests(
-  bundle: BundleReader,
+  bundle: Pick<BundleReader, "path" | "images">,
   naming: { readonly template?: string | undefined; readonly prefix: string },
 ): readonly PlanRequest[] {
   return bundle.images.map((image) => {
@@ -45,7 +45,9 @@ export function bundleRequests(
 }
 
 /** For whoever plans from a bundle: what was pulled into it is to arrive, and nothing else can. */
-export function bundleContent(bundle: BundleReader): Pick<PlanOptions, "includeForeign" | "foreignWay"> {
+export function bundleContent(
+  bundle: Pick<BundleReader, "has">,
+): Pick<PlanOptions, "includeForeign" | "foreignWay"> {
   return {
     includeForeign: ({ digest }) => bundle.has(digest),
     foreignWay: "pull the bundle again with --include-foreign",

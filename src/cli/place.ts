@@ -2,6 +2,7 @@
 import { stat } from "node:fs/promises";
 import { AppError } from "../errors.ts";
 import { isRegistryHost, isRepository, parseReference, type Reference } from "../oci/reference.ts";
+import { pipeName } from "./bundle-path.ts";
 
 export type Place =
   | { readonly kind: "bundle"; readonly path: string }
@@ -47,8 +48,9 @@ export async function findImage(
   return { kind: "image", reference: parseReference(text) };
 }
 
-/** A folder is one only where it cannot be anything else: whoever opens it says that it is no file. */
+/** Standard input is one. A folder is one only where it cannot be anything else: whoever opens it says that it is no file. */
 async function isBundle(path: string): Promise<boolean> {
+  if (path === pipeName) return true;
   const found = await stat(path).catch(() => undefined);
   const looksLikeFile = /^[./]|\.tar$/.test(path);
   if (found?.isFile() === true || (found !== undefined && looksLikeFile)) return true;

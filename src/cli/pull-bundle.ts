@@ -1,15 +1,16 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
-import { checkBundlePath } from "../bundle/part-place.ts";
+
 import { discardPart } from "../bundle/part.ts";
+import { checkBundlePath } from "../bundle/part-place.ts";
 import type { BundleReader } from "../bundle/reader.ts";
+import { checkWritable } from "../bundle/writable.ts";
 import { BundleWriter } from "../bundle/writer.ts";
 import { KnownManifests } from "../content/known-manifests.ts";
-import { checkWritable } from "../bundle/writable.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
-import type { ImageOutcome } from "../sync/copy.ts";
 import { formatBytes } from "../report/format.ts";
+import type { ImageOutcome } from "../sync/copy.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { makePlan, type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
 import { verifyContent } from "../sync/verify.ts";
@@ -21,8 +22,8 @@ import { Reuse } from "./reuse.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
-/** `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
-const notPulledHint = (keepGoing: boolean): string =>
+/** What to do where nothing was pulled. `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
+export const notPulledHint = (keepGoing: boolean): string =>
   `nothing was pulled; correct the list, or pull the others ${keepGoing ? "without --fail-fast" : "with --keep-going"}`;
 
 export interface PullOptions {

@@ -1,11 +1,14 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
-import type { BundleReader } from "../bundle/reader.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
+import { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
 import { formatBytes, plural } from "../report/format.ts";
 import { makePlan } from "../sync/plan.ts";
 import { type Problem, verifyContent, verifyTarget } from "../sync/verify.ts";
+import { pipeName } from "./bundle-path.ts";
 import { bundleContent, bundleRequests } from "./bundle-plan.ts";
+import { verifyPiped } from "./piped-bundle.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -27,7 +30,7 @@ export interface VerifyBundleOptions {
 
 /** Proves a bundle, and with `target` also that the registry holds all of it. Problems are part of the result. */
 export async function verifyBundle(
-  bundle: BundleReader,
+  bundle: BundleReader | PipeReader,
   registries: Registries,
   session: Session,
   options: VerifyBundleOptions,
@@ -54,9 +57,12 @@ export async function verifyBundle(
     message: error.message,
   }));
   const call = { emit: session.emit, signal: session.signal };
-  const damaged = await verifyContent(plan, bundle, call);
+  const damaged =
+    bundle instanceof PipeReader
+      ? await verifyPiped(bundle, plan, session.emit)
+      : await verifyContent(plan, bundle, call);
   // Whatever was wrong would be no fault of the bundle.
-  if (broken.length + damaged.length > 0) await bundle.refuseChanged();
+  if (bundle instanceof BundleReader && broken.length + damaged.length > 0) await bundle.refuseChanged();
   const absent =
     options.target === undefined
       ? []
@@ -68,8 +74,12 @@ export async function verifyBundle(
 /** The result as a person reads it. `registry`: the one that was asked, if any. */
 export function formatVerified(result: VerifyResult, path: string, registry: string | undefined): string {
   const { images, blobs, bytes } = result;
-  const whole = `${path} is whole: ${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
+  const whole = `${nameOf(path)} is whole: ${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
   return registry === undefined ? whole : `${whole}\n${registry} has every tag, manifest and blob of it`;
+}
+
+function nameOf(path: string): string {
+  return path === pipeName ? "standard input" : path;
 }
 
 /** So many problems of one image are told one by one. */
@@ -100,7 +110,9 @@ export function verifyFailure(
     ];
   });
   const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
-  const what = damaged ? `${path} is damaged` : `${registry ?? path} does not hold all of ${path}`;
+  const what = damaged
+    ? `${nameOf(path)} is damaged`
+    : `${registry ?? path} does not hold all of ${nameOf(path)}`;
   return new AppError(
     "INTEGRITY",
     [`${what}: ${plural(result.problems.length, "problem")}`, ...lines, ...rest].join("\n"),

@@ -1,9 +1,12 @@
 import { Args } from "@oclif/core";
 import { imageName } from "../bundle/metadata.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { formatDescription } from "../cli/description.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -51,7 +54,11 @@ export default class Inspect extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar docker.io/library/nginx:1.27-alpine",
   ];
   static override args = {
-    target: Args.string({ ...argumentOnly, required: true, description: "image in a registry, or bundle" }),
+    target: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "image in a registry, or bundle (- is standard input)",
+    }),
     image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };
   static override flags = { ...registryFlags };
@@ -78,7 +85,8 @@ export default class Inspect extends MirrorCommand {
     wanted: string | undefined,
     signal: AbortSignal,
   ): Promise<readonly ImageDescription[]> {
-    await using bundle = await BundleReader.open(path);
+    await using bundle = path === pipeName ? await openPipedBundle() : await BundleReader.open(path);
+    if (bundle instanceof PipeReader) await bundle.keepConfigs();
     const name = wanted === undefined ? undefined : formatReference(parseReference(wanted));
     const images = bundle.images.filter(
       (image) => name === undefined || imageName(image) === name || image.source === name,

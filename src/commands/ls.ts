@@ -1,9 +1,12 @@
 import { Args } from "@oclif/core";
 import pLimit from "p-limit";
 import { imageName } from "../bundle/metadata.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -33,7 +36,7 @@ export default class Ls extends MirrorCommand {
     place: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
+      description: "bundle (- is standard input), HOST[:PORT] or HOST[:PORT]/REPOSITORY",
     }),
   };
   static override flags = { ...registryFlags };
@@ -74,7 +77,8 @@ export default class Ls extends MirrorCommand {
   }
 
   async #bundle(path: string, signal: AbortSignal): Promise<readonly Listed[]> {
-    await using bundle = await BundleReader.open(path);
+    await using bundle = path === pipeName ? await openPipedBundle() : await BundleReader.open(path);
+    if (bundle instanceof PipeReader) await bundle.keepConfigs();
     const images: Listed[] = [];
     for (const image of bundle.images) {
       signal.throwIfAborted();

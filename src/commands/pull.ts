@@ -1,6 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { bundlePath } from "../cli/bundle-path.ts";
+import { bundlePath, pipeName } from "../cli/bundle-path.ts";
 import {
   argumentOnly,
   contentFlags,
@@ -13,9 +13,12 @@ import {
   transferFlags,
 } from "../cli/flags.ts";
 import { type PullResult, pullBundle } from "../cli/pull-bundle.ts";
+import { pullToPipe } from "../cli/pull-to-pipe.ts";
 import { Registries } from "../cli/registries.ts";
 import { planRequests, readSelection } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
+import { standardOutput } from "../cli/standard-output.ts";
+import { AppError } from "../errors.ts";
 
 export default class Pull extends MirrorCommand {
   static override summary = "pull images from registries into one bundle file";
@@ -25,13 +28,19 @@ export default class Pull extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --file images.txt --platform linux/amd64 --to bundle.tar",
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine registry.k8s.io/pause:3.10 --to bundle.tar",
+    "<%= config.bin %> <%= command.id %> --to - | ssh far mirror push - --registry registry.internal:5000",
   ];
   static override strict = false;
   static override args = {
     image: Args.string({ ...argumentOnly, description: "image to pull, instead of a list (repeatable)" }),
   };
   static override flags = {
-    to: Flags.string({ required: true, summary: "bundle to write", helpValue: "FILE", env: "MIRROR_TO" }),
+    to: Flags.string({
+      required: true,
+      summary: "bundle to write; - is standard output",
+      helpValue: "FILE",
+      env: "MIRROR_TO",
+    }),
     "keep-going": Flags.boolean({
       summary: "write the bundle without the images that fail",
       env: "MIRROR_KEEP_GOING",
@@ -47,23 +56,32 @@ export default class Pull extends MirrorCommand {
 
   override async run(): Promise<PullResult> {
     const { flags, argv } = await this.parse(Pull);
+    const path = bundlePath(flags.to);
+    if (path === pipeName && this.jsonEnabled()) {
+      throw new AppError("USAGE", "Cannot print the result as JSON: standard output is the bundle", {
+        hint: "leave out --json, or write the bundle to a file",
+      });
+    }
+    const output = path === pipeName ? standardOutput() : undefined;
     using session = new Session({
       quiet: flags.quiet || this.jsonEnabled(),
+      // Whoever reads the pipe has the bars.
+      plain: output !== undefined,
       verb: "pull",
       again: this.typed,
     });
-    const path = bundlePath(flags.to);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name });
     await using registries = new Registries(flags, list.registries, session);
     await registries.prepare(requests.map(({ host }) => host));
-    return await pullBundle(requests, registries, session, {
-      path,
+    const options = {
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
-      fresh: flags.fresh,
       reuse: flags.reuse ?? [],
       content: contentRules(flags),
-    });
+    };
+    return output === undefined
+      ? await pullBundle(requests, registries, session, { ...options, path, fresh: flags.fresh })
+      : await pullToPipe(requests, registries, session, { ...options, output });
   }
 }

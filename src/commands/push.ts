@@ -1,6 +1,7 @@
 import { Args } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import {
@@ -11,6 +12,7 @@ import {
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
+import { openPipedBundle, pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -25,7 +27,11 @@ export default class Push extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar --registry registry.internal:5000/mirror --ca-file ca.pem",
   ];
   static override args = {
-    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle that mirror pull wrote; - is standard input",
+    }),
   };
   static override flags = {
     ...targetFlag,
@@ -43,13 +49,16 @@ export default class Push extends MirrorCommand {
       verb: "push",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(args.bundle);
+    await using bundle =
+      args.bundle === pipeName ? await openPipedBundle() : await BundleReader.open(args.bundle);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     return await copyToRegistry(
       requests,
-      { request: () => bundle, image: () => bundle, limits: () => [] },
+      bundle instanceof BundleReader
+        ? { request: () => bundle, image: () => bundle, limits: () => [] }
+        : pipedSide(bundle),
       registries,
       session,
       {

@@ -1,7 +1,9 @@
 import { Args, Flags } from "@oclif/core";
 import { BundleReader } from "../bundle/reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { argumentOnly, namingFlags, registryFlags } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -16,7 +18,11 @@ export default class Verify extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> bundle.tar --registry 10.141.241.175:32000",
   ];
   static override args = {
-    bundle: Args.string({ ...argumentOnly, required: true, description: "bundle that mirror pull wrote" }),
+    bundle: Args.string({
+      ...argumentOnly,
+      required: true,
+      description: "bundle that mirror pull wrote; - is standard input",
+    }),
   };
   static override flags = {
     registry: Flags.string({
@@ -47,7 +53,7 @@ export default class Verify extends MirrorCommand {
       verb: "verify",
       again: this.typed,
     });
-    await using bundle = await BundleReader.open(path);
+    await using bundle = path === pipeName ? await openPipedBundle() : await BundleReader.open(path);
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     return await verifyBundle(bundle, registries, session, { template: flags.name, target });

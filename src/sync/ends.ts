@@ -2,6 +2,7 @@
 import type { LimitFunction } from "p-limit";
 import type { Source, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
+import type { Passage } from "../content/passage.ts";
 import type { Clock } from "../content/retry.ts";
 import type { Emit } from "./events.ts";
 import type { PlannedImage } from "./plan.ts";
@@ -17,6 +18,8 @@ export interface CopyEnds {
   /** Bounds the manifests, which must not queue behind blobs. */
   readonly manifestLimit: LimitFunction;
   readonly manifests: ManifestStore;
+  /** The order that a pipe at one of the ends demands; the largest blobs come first if left out. */
+  readonly passage?: Passage | undefined;
 }
 
 export interface CopyOptions {

@@ -1,7 +1,7 @@
 /** What becomes of the session of an upload that ends without its blob: kept for the next run, or cancelled. */
 import { isAppError } from "../../errors.ts";
-import type { UploadRecord } from "./session-notes.ts";
 import { cancelSession, endSession, type SessionStatus, statusOf } from "./session.ts";
+import type { UploadRecord } from "./session-notes.ts";
 import type { UploadSession } from "./state.ts";
 import type { UploadPlace } from "./upload-place.ts";
 

@@ -6,8 +6,8 @@ import type { Descriptor } from "../../oci/descriptor.ts";
 import { shortDigest } from "../../oci/digest.ts";
 import { mountBlob } from "./mount.ts";
 import { findOrOpen, hasBlob } from "./presence.ts";
-import type { UploadRecord } from "./session-notes.ts";
 import { cancelSession, statusOf } from "./session.ts";
+import type { UploadRecord } from "./session-notes.ts";
 import type { UploadSession } from "./state.ts";
 import { rememberedLocation, type UploadPlace } from "./upload-place.ts";
 
