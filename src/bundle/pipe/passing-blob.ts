@@ -110,15 +110,15 @@ export class PassingBlob {
     try {
       for (let at = offset; at < size; ) {
         signal?.throwIfAborted();
-        if (at < this.#held.start || this.#isReleased) throw this.#failure ?? goneBy(name, digest);
+        if (this.#failure !== undefined) throw this.#failure;
+        if (at < this.#held.start || this.#isReleased) throw goneBy(name, digest);
         const piece = this.#held.from(at);
         if (piece !== undefined) {
           this.#starving = false;
           this.#lentAt = at;
           at += piece.byteLength;
           yield piece;
-        } else if (this.#failure !== undefined) throw this.#failure;
-        else {
+        } else {
           // Once: readers that wait would wake each other for ever.
           const isNew = !this.#starving;
           this.#starving = true;

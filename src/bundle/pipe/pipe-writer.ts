@@ -138,6 +138,7 @@ export class PipeWriter implements Target, Passage {
     const { promise, resolve: begin, reject } = Promise.withResolvers<void>();
     const waiting = { entry, begin };
     this.#waiting.add(waiting);
+    if (this.#broken !== undefined) begin();
     const stop = (): void => reject(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
@@ -238,6 +239,8 @@ export class PipeWriter implements Target, Passage {
     this.#isDraining = true;
     this.#writing = this.#writeReady().catch((error: unknown) => {
       this.#broken = toAppError(error);
+      // No turn comes any more: whoever waits for one learns why.
+      for (const { begin } of this.#waiting) begin();
     });
   }
 
