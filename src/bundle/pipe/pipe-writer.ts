@@ -123,9 +123,8 @@ export class PipeWriter implements Target, Passage {
     return old === undefined ? "stored" : "kept";
   }
 
-  /** The names are in the metadata, and so are the manifests. */
   async tag(): Promise<void> {
-    // Nothing is left to do.
+    // The names are in the metadata.
   }
 
   position(digest: Digest): number {
@@ -150,7 +149,7 @@ export class PipeWriter implements Target, Passage {
   }
 
   release(): void {
-    // What was not written is missing, and the bundle ends with it.
+    // What was not written is missing, and the bundle ends there.
   }
 
   /** Ends the bundle, and gives its size in bytes. Throws DISK if it cannot be written. */
