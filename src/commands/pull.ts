@@ -59,7 +59,7 @@ export default class Pull extends MirrorCommand {
     const path = bundlePath(flags.to);
     if (path === pipeName && this.jsonEnabled()) {
       throw new AppError("USAGE", "Cannot print the result as JSON: standard output is the bundle", {
-        hint: "leave out --json, or write the bundle to a file",
+        hint: "leave out --json, or write the bundle to a file: --to bundle.tar",
       });
     }
     const output = path === pipeName ? standardOutput() : undefined;
