@@ -13,17 +13,18 @@ import type {
 import { readAll, verified } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import { type Digest, digestOf, isDigest } from "../oci/digest.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import type { Bundle } from "./bundle.ts";
 import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./delta.ts";
 import { diskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
-import { type BlobEntry, type BundleContents, type Layout, layOut } from "./layout.ts";
-import { type BundleDescription, type BundleImage, imageName, readMirrorFile } from "./metadata.ts";
+import type { BlobEntry, BundleContents, Layout } from "./layout.ts";
+import { type BundleDescription, type BundleImage, imageName } from "./metadata.ts";
 import type { PositionalReader } from "./positional-file.ts";
-import { checkHeader, compareHeader, damaged, notABundle, readMetadata } from "./read-metadata.ts";
+import { proveMetadata } from "./prove-metadata.ts";
+import { checkHeader, compareHeader, damaged, readMetadata } from "./read-metadata.ts";
 import { findDamagedGaps } from "./volumes/gaps.ts";
 import { type VolumeOptions, VolumeSet } from "./volumes/volume-set.ts";
 
@@ -74,21 +75,14 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
     try {
       const found = await identify(file, path);
       const metadata = await readMetadata(file, path);
-      const mirrorFile = metadata.at(-1);
-      if (mirrorFile === undefined) throw notABundle(path);
-      const description = readMirrorFile(mirrorFile.bytes);
-      for (const { path: name, bytes } of metadata.slice(0, -1)) {
-        const expected = description.files[name];
-        if (expected !== digestOf(bytes))
-          throw damaged(path, `its ${name} is not the one that belongs to it`);
-      }
-      const layout = await layOut(metadata, description.contents);
+      const { description, layout, fingerprint } = await proveMetadata(metadata, (state) =>
+        damaged(path, state),
+      );
       for (const entry of layout.metadata) await checkHeader(file, path, entry, entry.path);
       if (found.size !== layout.totalBytes) {
         const state = found.size < layout.totalBytes ? "truncated" : "longer than it should be";
         throw damaged(path, `it is ${state}: ${found.size} bytes, expected ${layout.totalBytes}`);
       }
-      const fingerprint = digestOf(mirrorFile.bytes);
       return new BundleReader(path, { file, identity: found }, description, { ...layout, fingerprint });
     } catch (error) {
       await file.close();

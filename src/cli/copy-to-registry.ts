@@ -2,6 +2,9 @@
 import type { LimitFunction } from "p-limit";
 import type { Source } from "../content/content.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
+import type { Passage } from "../content/passage.ts";
+import type { AppError } from "../errors.ts";
+import type { ImageOutcome } from "../sync/copy.ts";
 import { makePlan, type Plan, type PlannedImage, type PlanRequest } from "../sync/plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
@@ -16,6 +19,12 @@ export interface SourceSide {
   readonly request: (request: PlanRequest) => Source;
   readonly image: (image: PlannedImage) => Source;
   readonly limits: (image: PlannedImage) => readonly LimitFunction[];
+  /** The order in which content comes, where it does so by itself. */
+  readonly passage?: Passage;
+  /** Told of what is going to be copied, before it begins. */
+  readonly begin?: (plan: Plan) => void;
+  /** Told of what became of it. Resolves with what was wrong with the source as a whole. */
+  readonly end?: (outcomes: readonly ImageOutcome[]) => Promise<AppError | undefined>;
 }
 
 export interface CopyToRegistryOptions {
@@ -68,8 +77,13 @@ export async function copyToRegistry(
       client.limit,
     ],
     manifests,
+    passage: source.passage,
   };
+  source.begin?.(survey.plan);
   const outcomes = await transfer(survey.plan, ends, session, options.failFast);
   await options.volumes?.keep(survey.absent, errorsOf(outcomes, []));
-  return conclude(outcomes, failures, session);
+  const problem = await source.end?.(outcomes);
+  const result = conclude(outcomes, failures, session);
+  if (problem !== undefined) throw problem;
+  return result;
 }

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { isVolumeSet } from "../bundle/volumes/volume-set.ts";
 import { AppError } from "../errors.ts";
 import { isRegistryHost, isRepository, parseReference, type Reference } from "../oci/reference.ts";
+import { pipeName } from "./bundle-path.ts";
 
 export type Place =
   | { readonly kind: "bundle"; readonly path: string }
@@ -48,8 +49,9 @@ export async function findImage(
   return { kind: "image", reference: parseReference(text) };
 }
 
-/** A folder is one if it holds an OCI layout, or where it cannot be anything else: whoever opens it says what it is. */
+/** Standard input is one. A folder is one if it holds an OCI layout, or where it cannot be anything else: whoever opens it says what it is. */
 async function isBundle(path: string): Promise<boolean> {
+  if (path === pipeName) return true;
   const found = await stat(path).catch(() => undefined);
   if (found === undefined && (await isVolumeSet(path))) return true;
   const looksLikeFile = /^[./]|\.(?:tar(?:\.gz|\.zst)?|tgz|tzst)$/.test(path);

@@ -28,8 +28,8 @@ import { checkVolumes } from "./volume-size.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
 
-/** `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
-const notPulledHint = (keepGoing: boolean): string =>
+/** What to do where nothing was pulled. `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
+export const notPulledHint = (keepGoing: boolean): string =>
   `nothing was pulled; correct the list, or pull the others ${keepGoing ? "without --fail-fast" : "with --keep-going"}`;
 
 export interface PullOptions {

@@ -7,6 +7,8 @@ import { Interruption } from "./interruption.ts";
 
 export interface SessionOptions {
   readonly quiet: boolean;
+  /** Lines instead of bars also on a terminal, where others write to it too. */
+  readonly plain?: boolean;
   /** The command in the present tense, for the reporter: `pull`. */
   readonly verb: string;
   /** The command to run again, for the message on Ctrl-C. */
@@ -23,7 +25,7 @@ export class Session implements Disposable {
 
   constructor(options: SessionOptions) {
     this.#reporter = createReporter({
-      mode: options.quiet ? "quiet" : "auto",
+      mode: options.quiet ? "quiet" : options.plain === true ? "plain" : "auto",
       stream: process.stderr,
       env: process.env,
       verb: options.verb,

@@ -2,6 +2,7 @@
 import pLimit, { type LimitFunction } from "p-limit";
 import type { Source, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
+import type { Passage } from "../content/passage.ts";
 import type { AppError } from "../errors.ts";
 import type { RegistryRepository } from "../registry/repository.ts";
 import { copyPlan, type ImageOutcome } from "../sync/copy.ts";
@@ -26,6 +27,7 @@ export interface TransferEnds {
   readonly limits: (image: PlannedImage) => readonly LimitFunction[];
   readonly manifests: ManifestStore;
   readonly waits?: ((image: PlannedImage) => AppError | undefined) | undefined;
+  readonly passage?: Passage | undefined;
 }
 
 /** Manifests sent at a time: small requests, mostly waiting. */

@@ -1,6 +1,7 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
 import type { Bundle } from "../bundle/bundle.ts";
 import { baseOf, holderNames, leavesOut } from "../bundle/delta.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
@@ -9,7 +10,9 @@ import { formatBytes, plural } from "../report/format.ts";
 import { leavingOut, makePlan, type Plan } from "../sync/plan.ts";
 import { type Problem, type VerifyOptions, verifyContent, verifyTarget } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
+import { pipeName } from "./bundle-path.ts";
 import { bundleContent, bundleRequests } from "./bundle-plan.ts";
+import { verifyPiped } from "./piped-bundle.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -77,7 +80,10 @@ export async function verifyBundle(
     message: error.message,
   }));
   const call = { emit: session.emit, signal: session.signal };
-  const damaged = await verifyContent(atHand(inside, bundle), bundle, call);
+  const damaged =
+    bundle instanceof PipeReader
+      ? await verifyPiped(bundle, inside, session.emit)
+      : await verifyContent(atHand(inside, bundle), bundle, call);
   // Whatever was wrong would be no fault of the bundle.
   if (broken.length + damaged.length > 0) await bundle.refuseChanged();
   const lacking = bases.length === 0 ? [] : await verifyBases(plan, bundle, bases, call);
@@ -146,19 +152,24 @@ async function verifyBases(
 /** The result as a person reads it. `registry`: the one that was asked, if any. */
 export function formatVerified(result: VerifyResult, path: string, registry: string | undefined): string {
   const { images, blobs, bytes } = result;
+  const name = nameOf(path);
   const volumes = result.volumes === undefined ? "" : `${plural(result.volumes.count, "volume")}, `;
   const figures = `${volumes}${plural(images, "image")}, ${plural(blobs, "blob")}, ${formatBytes(bytes)}, every digest proved`;
   const lines =
     result.base === undefined
-      ? [`${path} is whole: ${figures}`]
+      ? [`${name} is whole: ${figures}`]
       : result.base.proved
-        ? [`${path} is whole together with what it leans on: ${figures}`]
+        ? [`${name} is whole together with what it leans on: ${figures}`]
         : [
-            `${path} is whole as a delta: ${figures}`,
+            `${name} is whole as a delta: ${figures}`,
             `it leans on ${heldBy(result.base)}${registry === undefined ? "; --base BUNDLE or --registry HOST proves these too" : ""}`,
           ];
   if (registry !== undefined) lines.push(`${registry} has every tag, manifest and blob of it`);
   return lines.join("\n");
+}
+
+function nameOf(path: string): string {
+  return path === pipeName ? "standard input" : path;
 }
 
 /** So many problems of one image are told one by one. */
@@ -194,13 +205,14 @@ export function verifyFailure(
   const rest = groups.size > shownImages ? [`and ${plural(groups.size - shownImages, "more image")}`] : [];
   const baseless = !damaged && result.problems.some(({ place }) => place === "base");
   const isIncomplete = volumes.length > 0 && volumes.every(({ state }) => state === "missing");
+  const bundle = nameOf(path);
   const what = isIncomplete
-    ? `${path} is not complete`
+    ? `${bundle} is not complete`
     : damaged
-      ? `${path} is damaged`
+      ? `${bundle} is damaged`
       : baseless
-        ? `${path} is whole as a delta, but what it leans on is not`
-        : `${registry ?? path} does not hold all of ${path}`;
+        ? `${bundle} is whole as a delta, but what it leans on is not`
+        : `${registry ?? path} does not hold all of ${bundle}`;
   return new AppError(
     "INTEGRITY",
     [

@@ -2,10 +2,13 @@ import { Args } from "@oclif/core";
 import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
 import { type BundleImage, imageName } from "../bundle/metadata.ts";
 import { openBundle } from "../bundle/open.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { formatDescription } from "../cli/description.ts";
 import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -63,7 +66,7 @@ export default class Inspect extends MirrorCommand {
     target: Args.string({
       ...argumentOnly,
       required: true,
-      description: "image in a registry, or bundle or archive",
+      description: "image in a registry, or bundle or archive; - is a bundle on standard input",
     }),
     image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };
@@ -101,7 +104,11 @@ export default class Inspect extends MirrorCommand {
     tag: string | undefined,
   ): Promise<readonly ImageDescription[]> {
     const { signal, note } = session;
-    await using bundle = await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
+    await using bundle =
+      path === pipeName
+        ? await openPipedBundle({ tag })
+        : await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
+    if (bundle instanceof PipeReader) await bundle.keepConfigs();
     this.#base = baseOf(bundle);
     const images = bundle.images.filter((image) => wanted === undefined || isCalled(image, wanted));
     if (images.length === 0)

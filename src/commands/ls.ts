@@ -3,9 +3,12 @@ import pLimit from "p-limit";
 import { baseOf, leavesOut } from "../bundle/delta.ts";
 import { imageName } from "../bundle/metadata.ts";
 import { openBundle } from "../bundle/open.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
@@ -41,7 +44,7 @@ export default class Ls extends MirrorCommand {
     place: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
+      description: "bundle (- is standard input), HOST[:PORT] or HOST[:PORT]/REPOSITORY",
     }),
   };
   static override flags = { ...archiveFlags, ...registryFlags };
@@ -83,12 +86,11 @@ export default class Ls extends MirrorCommand {
 
   async #bundle(path: string, tag: string | undefined, session: Session): Promise<Listing> {
     const { signal, note } = session;
-    await using bundle = await openBundle(path, {
-      tag,
-      allowMissing: true,
-      signal,
-      onNote: note,
-    });
+    await using bundle =
+      path === pipeName
+        ? await openPipedBundle({ tag })
+        : await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
+    if (bundle instanceof PipeReader) await bundle.keepConfigs();
     const images: Listed[] = [];
     for (const image of bundle.images) {
       signal.throwIfAborted();

@@ -1,6 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { bundlePath } from "../cli/bundle-path.ts";
+import { bundlePath, pipeName } from "../cli/bundle-path.ts";
 import {
   argumentOnly,
   baseFlag,
@@ -14,10 +14,13 @@ import {
   transferFlags,
 } from "../cli/flags.ts";
 import { type PullResult, pullBundle } from "../cli/pull-bundle.ts";
+import { pullToPipe } from "../cli/pull-to-pipe.ts";
 import { Registries } from "../cli/registries.ts";
 import { planRequests, readSelection } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
+import { standardOutput } from "../cli/standard-output.ts";
 import { volumeSize } from "../cli/volume-size.ts";
+import { AppError } from "../errors.ts";
 
 export default class Pull extends MirrorCommand {
   static override summary = "pull images from registries into one bundle file";
@@ -29,13 +32,19 @@ export default class Pull extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> --to /media/usb/bundle.tar --volume-size 4GB",
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine registry.k8s.io/pause:3.10 --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --base october.tar --to november.tar",
+    "<%= config.bin %> <%= command.id %> --to - | ssh far mirror push - --registry registry.internal:5000",
   ];
   static override strict = false;
   static override args = {
     image: Args.string({ ...argumentOnly, description: "image to pull, instead of a list (repeatable)" }),
   };
   static override flags = {
-    to: Flags.string({ required: true, summary: "bundle to write", helpValue: "FILE", env: "MIRROR_TO" }),
+    to: Flags.string({
+      required: true,
+      summary: "bundle to write; - is standard output",
+      helpValue: "FILE",
+      env: "MIRROR_TO",
+    }),
     "volume-size": Flags.string({
       summary: "write volumes of this size, FILE.001 and so on, for media or file systems that take no more",
       helpValue: "SIZE",
@@ -57,26 +66,54 @@ export default class Pull extends MirrorCommand {
 
   override async run(): Promise<PullResult> {
     const { flags, argv } = await this.parse(Pull);
+    const path = bundlePath(flags.to);
+    if (path === pipeName && this.jsonEnabled()) {
+      throw new AppError("USAGE", "Cannot print the result as JSON: standard output is the bundle", {
+        hint: "leave out --json, or write the bundle to a file: --to bundle.tar",
+      });
+    }
+    if (path === pipeName) refuseForPipe(flags);
+    const volumeBytes = volumeSize(flags["volume-size"]);
+    const output = path === pipeName ? standardOutput() : undefined;
     using session = new Session({
       quiet: flags.quiet || this.jsonEnabled(),
+      // Whoever reads the pipe has the bars.
+      plain: output !== undefined,
       verb: "pull",
       again: this.typed,
     });
-    const path = bundlePath(flags.to);
-    const volumeBytes = volumeSize(flags["volume-size"]);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name });
     await using registries = new Registries(flags, list.registries, session);
     await registries.prepare(requests.map(({ host }) => host));
-    return await pullBundle(requests, registries, session, {
-      path,
-      volumeBytes,
+    const options = {
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
-      fresh: flags.fresh,
       reuse: flags.reuse ?? [],
-      base: flags.base ?? [],
       content: contentRules(flags),
-    });
+    };
+    return output === undefined
+      ? await pullBundle(requests, registries, session, {
+          ...options,
+          path,
+          volumeBytes,
+          fresh: flags.fresh,
+          base: flags.base ?? [],
+        })
+      : await pullToPipe(requests, registries, session, { ...options, output });
   }
+}
+
+/** Throws USAGE for what only a file can be: a pipe has no volumes, and nobody could push a delta from it. */
+function refuseForPipe(flags: {
+  readonly "volume-size": string | undefined;
+  readonly base: readonly string[] | undefined;
+}): void {
+  const flag =
+    flags["volume-size"] !== undefined ? "--volume-size" : flags.base !== undefined ? "--base" : undefined;
+  if (flag === undefined) return;
+  const what = flag === "--base" ? "a delta" : "volumes";
+  throw new AppError("USAGE", `Cannot write ${what} to standard output`, {
+    hint: `leave out ${flag}, or write to a file: --to bundle.tar`,
+  });
 }

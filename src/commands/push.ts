@@ -1,6 +1,8 @@
 import { Args } from "@oclif/core";
 import { openBundle } from "../bundle/open.ts";
+import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import { leaningSide } from "../cli/delta.ts";
@@ -14,6 +16,7 @@ import {
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
+import { openPipedBundle, pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -36,7 +39,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     bundle: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, archive of images, or folder with an OCI layout",
+      description: "bundle, archive of images, or folder with an OCI layout; - is a bundle on standard input",
     }),
   };
   static override flags = {
@@ -57,21 +60,26 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       verb: "push",
       again: this.typed,
     });
-    await using bundle = await openBundle(args.bundle, {
-      tag: flags.tag,
-      named: true,
-      allowMissing: flags["allow-missing"],
-      signal: session.signal,
-      onNote: session.note,
-      keptIn: keptIn(target),
-    });
+    await using bundle =
+      args.bundle === pipeName
+        ? await openPipedBundle({ tag: flags.tag })
+        : await openBundle(args.bundle, {
+            tag: flags.tag,
+            named: true,
+            allowMissing: flags["allow-missing"],
+            signal: session.signal,
+            onNote: session.note,
+            keptIn: keptIn(target),
+          });
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     const { source, prove } = leaningSide(bundle, registries, session, target);
     return await copyToRegistry(
       requests,
-      { request: () => bundle, image: () => source, limits: () => [] },
+      bundle instanceof PipeReader
+        ? pipedSide(bundle)
+        : { request: () => bundle, image: () => source, limits: () => [] },
       registries,
       session,
       {

@@ -2,6 +2,7 @@ import { Args, Flags } from "@oclif/core";
 import { openBundle } from "../bundle/open.ts";
 import { BaseBundles } from "../cli/base-bundles.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import {
   allowMissingFlag,
   archiveFlags,
@@ -10,6 +11,7 @@ import {
   provenBaseFlag,
   registryFlags,
 } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -28,7 +30,7 @@ export default class Verify extends MirrorCommand {
     bundle: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, archive of images, or folder with an OCI layout",
+      description: "bundle, archive of images, or folder with an OCI layout; - is a bundle on standard input",
     }),
   };
   static override flags = {
@@ -63,13 +65,16 @@ export default class Verify extends MirrorCommand {
       verb: "verify",
       again: this.typed,
     });
-    await using bundle = await openBundle(path, {
-      tag: flags.tag,
-      named: target !== undefined,
-      allowMissing: flags["allow-missing"],
-      signal: session.signal,
-      onNote: session.note,
-    });
+    await using bundle =
+      path === pipeName
+        ? await openPipedBundle({ tag: flags.tag })
+        : await openBundle(path, {
+            tag: flags.tag,
+            named: target !== undefined,
+            allowMissing: flags["allow-missing"],
+            signal: session.signal,
+            onNote: session.note,
+          });
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     await using bases = await BaseBundles.open(flags.base ?? []);

@@ -59,6 +59,10 @@ export interface BlobSource {
   readonly waits?: boolean;
   /** Opens the bytes at an offset (bytes). The content as a whole is verified by whoever stores it. */
   open(offset: number, signal?: AbortSignal): Promise<ByteStream>;
+  /** Left out for content that can be opened at any offset; otherwise how far it goes back from what was read. Bytes. */
+  readonly replayBytes?: number;
+  /** Told that the content is stored up to an offset (bytes), so that nothing before it need be opened again. */
+  readonly onStored?: (offset: number) => void;
 }
 
 export interface PushOptions extends CallOptions {
@@ -100,6 +104,11 @@ export interface Mounter {
 /** Guard for the optional power {@link Mounter}. */
 export function canMount(target: Target): target is Target & Mounter {
   return "mount" in target && typeof target.mount === "function";
+}
+
+/** Guard for a target whose content can be read back. */
+export function canRead(target: Target): target is Target & Pick<Source, "open"> {
+  return "open" in target && typeof target.open === "function";
 }
 
 /** A source whose content is to be had at several places. */

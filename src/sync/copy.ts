@@ -3,7 +3,8 @@
  * repositories of the same registry mount it; children before parents; tags last. A failure costs the images that
  * need the content, and no others. Nobody holds a slot while waiting for somebody else.
  */
-import { type BlobSource, canMount, orderOf, type Pushed, type Source } from "../content/content.ts";
+import { type BlobSource, canMount, canRead, orderOf, type Pushed, type Source } from "../content/content.ts";
+import { goesBy, type Passage } from "../content/passage.ts";
 import { insisting } from "../content/verify.ts";
 import { AppError, isAppError, toAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
@@ -12,7 +13,7 @@ import type { CopyEnds, CopyOptions } from "./ends.ts";
 import { concernsAll } from "./fatal.ts";
 import { ManifestWriter } from "./manifest-writer.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
-import { collectTransfers, keyOf, type Need, type Transfer } from "./transfers.ts";
+import { collectTransfers, inOrder, keyOf, type Need, type Transfer } from "./transfers.ts";
 
 /** What became of an image. One that was given up because another failed has the code INTERRUPTED. */
 export interface ImageOutcome {
@@ -56,14 +57,17 @@ class Copier {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
     const again = async (descriptor: Descriptor, need: Need): Promise<void> =>
-      await this.#limited(need, async () => await this.#move(descriptor, need, true));
+      await this.#limited(need, async () => await this.#move(descriptor, need, { force: true }));
     this.#manifests = new ManifestWriter(ends, { ...options, signal: this.#signal }, again, this.#brought);
   }
 
   async copy(images: readonly PlannedImage[]): Promise<ImageOutcome[]> {
     const [first] = images;
     const order = first === undefined ? undefined : orderOf(this.#ends.source(first));
-    for (const transfer of collectTransfers(images, this.#ends.placeOf, order)) this.#start(transfer);
+    const transfers = collectTransfers(images, this.#ends.placeOf, order);
+    const { passage } = this.#ends;
+    if (passage === undefined) for (const transfer of transfers) this.#start(transfer);
+    else for (const transfer of inOrder(transfers, passage)) this.#startInTurn(transfer, passage);
     const outcomes = await Promise.all(images.map(async (image) => await this.#finish(image)));
     // What a failed image has under way would go on writing into what the caller closes.
     await Promise.allSettled([...this.#moves.values(), this.#manifests.settled()]);
@@ -84,9 +88,46 @@ class Copier {
     }
   }
 
+  /**
+   * A blob that goes by is there for all of its needs at once, in one turn: one after the other until it has arrived
+   * for one of them. The others mount it, and where that is refused, it is read back from the target.
+   */
+  #startInTurn({ descriptor, needs }: Transfer, passage: Passage): void {
+    const turns = [...needs.values()].map((need) => ({ need, ...Promise.withResolvers<void>() }));
+    const [first] = turns;
+    if (first === undefined) return;
+    for (const { need, promise } of turns) {
+      promise.catch(() => undefined);
+      this.#moves.set(keyOf(need.place, descriptor.digest), promise);
+    }
+    const pass = async (): Promise<void> => {
+      for (let turn = turns.shift(); turn !== undefined; turn = turns.shift()) {
+        const { need, resolve, reject } = turn;
+        try {
+          this.#refuseGivenUp(need);
+          await this.#move(descriptor, need);
+        } catch (error) {
+          reject(error);
+          continue;
+        }
+        resolve();
+        const there = { repository: need.repository, moved: Promise.resolve(), isGone: true };
+        for (const other of turns.splice(0))
+          this.#follow(there, descriptor, other.need).then(other.resolve, other.reject);
+      }
+    };
+    passage
+      .admit(descriptor, this.#signal)
+      .then(async () => await this.#limited(first.need, pass, false))
+      .catch((error: unknown) => {
+        for (const { reject } of [first, ...turns]) reject(error);
+      })
+      .finally(() => passage.release(descriptor.digest));
+  }
+
   /** The same blob for another repository: mounted once the first one has it, moved if that fails. */
   async #follow(
-    first: { repository: string; moved: Promise<void> },
+    first: { repository: string; moved: Promise<void>; isGone?: boolean },
     descriptor: Descriptor,
     need: Need,
   ): Promise<void> {
@@ -105,21 +146,27 @@ class Copier {
         this.#brought.add(keyOf(need.place, descriptor.digest));
         return;
       }
-      await this.#move(descriptor, need);
+      const back = first.isGone === true ? this.#ends.target(first.repository) : undefined;
+      await this.#move(descriptor, need, back !== undefined && canRead(back) ? { from: back } : {});
     });
   }
 
-  async #move(descriptor: Descriptor, { place, repository, images }: Need, force = false): Promise<void> {
+  async #move(
+    descriptor: Descriptor,
+    { place, repository, images }: Need,
+    { force = false, from }: { readonly force?: boolean; readonly from?: Pick<Source, "open"> } = {},
+  ): Promise<void> {
     const { emit } = this.#options;
     const target = this.#ends.target(repository);
     const key = keyOf(place, descriptor.digest);
     const onStart = (): void => {
       emit({ type: "blob-started", key, name: shortDigest(descriptor.digest), size: descriptor.size });
     };
-    const [source, ...others] = [...new Set(images.map((image) => this.#ends.source(image)))];
+    const sources = from === undefined ? images.map((image) => this.#ends.source(image)) : [from];
+    const [source, ...others] = [...new Set(sources)];
     if (source === undefined) throw new AppError("INTERNAL", `nobody has ${descriptor.digest}`);
     let reused = 0;
-    const push = async (from: Source): Promise<Pushed> =>
+    const push = async (from: Pick<Source, "open">): Promise<Pushed> =>
       await target.push(this.#blob(descriptor, from), {
         signal: this.#signal,
         onStart,
@@ -156,8 +203,15 @@ class Copier {
     }
   }
 
-  #blob(descriptor: Descriptor, source: Source): BlobSource {
+  #blob(descriptor: Descriptor, source: Pick<Source, "open">): BlobSource {
+    const passing = goesBy(source) ? source : undefined;
     return {
+      ...(passing === undefined
+        ? {}
+        : {
+            replayBytes: passing.replayBytes,
+            onStored: (offset: number) => passing.settle(descriptor.digest, offset),
+          }),
       descriptor,
       isManifest: false,
       waits: orderOf(source) !== undefined,
@@ -211,13 +265,12 @@ class Copier {
   }
 
   /** Runs a transfer inside the limits of both sides, taken in one order everywhere so that none waits in a ring. */
-  async #limited({ images }: Need, run: () => Promise<void>): Promise<void> {
+  async #limited(need: Need, run: () => Promise<void>, asks = true): Promise<void> {
+    const { images } = need;
     const distinct = [...new Set(images.slice(0, 1).flatMap((image) => this.#ends.limits(image)))];
     const guarded = async (): Promise<void> => {
       this.#signal.throwIfAborted();
-      const [image] = images;
-      if (image !== undefined && images.every((needing) => this.#failed.has(needing)))
-        throw givenUp(image, undefined);
+      if (asks) this.#refuseGivenUp(need);
       await run();
     };
     const nested = distinct.reduceRight<() => Promise<void>>(
@@ -225,6 +278,14 @@ class Copier {
       guarded,
     );
     await nested();
+  }
+
+  /** Throws if all that need it have failed. */
+  #refuseGivenUp({ images }: Need): void {
+    this.#signal.throwIfAborted();
+    const [image] = images;
+    if (image !== undefined && images.every((needing) => this.#failed.has(needing)))
+      throw givenUp(image, undefined);
   }
 }
 

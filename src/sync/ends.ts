@@ -2,6 +2,7 @@
 import type { LimitFunction } from "p-limit";
 import type { Source, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
+import type { Passage } from "../content/passage.ts";
 import type { Clock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
 import type { Emit } from "./events.ts";
@@ -23,6 +24,8 @@ export interface CopyEnds {
    * What the plan has of it is moved all the same. None has to wait if left out.
    */
   readonly waits?: ((image: PlannedImage) => AppError | undefined) | undefined;
+  /** The order that a pipe at one of the ends demands; the largest blobs come first if left out. */
+  readonly passage?: Passage | undefined;
 }
 
 export interface CopyOptions {

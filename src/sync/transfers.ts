@@ -1,5 +1,6 @@
 /** What a plan has to move: every distinct blob once, with all that need it. */
 import type { ReadingOrder } from "../content/content.ts";
+import type { Passage } from "../content/passage.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { PlannedImage } from "./plan.ts";
@@ -48,4 +49,10 @@ export function collectTransfers(
 /** Names content in one place. */
 export function keyOf(place: string, digest: Digest): string {
   return `${place} ${digest}`;
+}
+
+/** The transfers as they go by. */
+export function inOrder(transfers: readonly Transfer[], passage: Passage): readonly Transfer[] {
+  const position = ({ descriptor }: Transfer): number => passage.position(descriptor.digest);
+  return transfers.toSorted((one, other) => position(one) - position(other));
 }

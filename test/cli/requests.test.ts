@@ -41,7 +41,6 @@ describe("--to", () => {
   });
 
   test.each([
-    ["-", "name a file: --to bundle.tar"],
     ["", "name a file: --to bundle.tar"],
     ["out/", "name a file: --to out/bundle.tar"],
   ])("%j is not", (text, hint) => {

@@ -57,6 +57,8 @@ export class UploadManners {
   #floor: number;
   /** The smallest request that was too large. */
   #refusedBytes = Number.POSITIVE_INFINITY;
+  /** Chunks were refused. */
+  #refused = false;
   #patchesWhole = false;
   #fresh = false;
   #findsByMount: boolean;
@@ -90,8 +92,17 @@ export class UploadManners {
     this.#findsByMount = false;
   }
 
-  /** The size of the chunks for a blob of `size` bytes; undefined: in one request. */
-  chunkFor(size: number): number | undefined {
+  /**
+   * The size of the chunks for a blob of `size` bytes; undefined: in one request. `most`: content that goes by can be
+   * sent again so many bytes at a time, so wherever chunks are taken they are no larger than that.
+   */
+  chunkFor(size: number, most?: number): number | undefined {
+    const unchunked = this.#refused || this.#known?.unchunked === true;
+    if (most !== undefined && !unchunked) {
+      const wanted = this.#limited ? this.#chunkBytes : (this.#known?.ceiling ?? most);
+      const chunk = Math.max(Math.min(most, wanted), this.#floor);
+      return size <= chunk ? undefined : chunk;
+    }
     if (this.#whole) return undefined;
     const chunk = Math.max(this.#chunkBytes, this.#floor);
     return size <= (this.#limited ? chunk : Math.max(chunk, wholeUpTo)) ? undefined : chunk;
@@ -150,6 +161,7 @@ export class UploadManners {
   chunksRefused(): boolean {
     if (this.#limited) return false;
     this.#whole = true;
+    this.#refused = true;
     return true;
   }
 

@@ -101,7 +101,7 @@ class Upload {
   #nextPart({ offset }: UploadSession): Part {
     const { manners } = this.#place.client;
     const { size } = this.#blob.descriptor;
-    const chunkBytes = manners.chunkFor(size);
+    const chunkBytes = manners.chunkFor(size, this.#blob.replayBytes);
     const rest = size - offset;
     // The last chunk travels in the closing PUT, so that its size never falls under a registry's minimum.
     if (chunkBytes !== undefined && rest > chunkBytes)
@@ -141,6 +141,7 @@ class Upload {
       );
       const location = named ? sessionLocation(answer, this.#place).href : session.location;
       this.#session = { location, offset: offset + length };
+      this.#blob.onStored?.(offset + length);
       await this.#record?.note(this.#session);
       return false;
     }
