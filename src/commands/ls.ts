@@ -44,7 +44,7 @@ export default class Ls extends MirrorCommand {
     place: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle (- is standard input), HOST[:PORT] or HOST[:PORT]/REPOSITORY",
+      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY; - is a bundle on standard input",
     }),
   };
   static override flags = { ...archiveFlags, ...registryFlags };

@@ -67,12 +67,12 @@ export default class Pull extends MirrorCommand {
   override async run(): Promise<PullResult> {
     const { flags, argv } = await this.parse(Pull);
     const path = bundlePath(flags.to);
+    if (path === pipeName) refuseForPipe(flags);
     if (path === pipeName && this.jsonEnabled()) {
       throw new AppError("USAGE", "Cannot print the result as JSON: standard output is the bundle", {
         hint: "leave out --json, or write the bundle to a file: --to bundle.tar",
       });
     }
-    if (path === pipeName) refuseForPipe(flags);
     const volumeBytes = volumeSize(flags["volume-size"]);
     const output = path === pipeName ? standardOutput() : undefined;
     using session = new Session({

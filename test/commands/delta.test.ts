@@ -405,3 +405,15 @@ describe("push", () => {
     expect(result.stderr).toContain("what it refuses to tell counts as missing");
   });
 });
+
+test.each([["ls"], ["inspect"], ["verify"], ["push"]])(
+  "%s - takes no delta, and says what to do",
+  async (command) => {
+    const stdin = await readFile(folder.join("november.tar"));
+    const result = await runMirror([command, "-", ...(command === "push" ? to() : [])], { stdin });
+    expect(result.stderr).toContain("Cannot read standard input: it is a delta");
+    expect(result.stderr).toContain("store it in a file first");
+    expect(result.code).toBe(1);
+    expect(target.requests.filter(({ method }) => method !== "GET")).toEqual([]);
+  },
+);

@@ -48,7 +48,21 @@ const mistakes: readonly Mistake[] = [
     /^Parsing --concurrency: Expected/,
     "mirror pull --help",
   ],
-  ["pull a:1 --to -", 2, "USAGE", /standard output/, "--to bundle.tar"],
+  [
+    "pull a:1 --to - --volume-size 4GB",
+    2,
+    "USAGE",
+    "Cannot write volumes to standard output",
+    "leave out --volume-size",
+  ],
+  [
+    "pull a:1 --to - --base bundle.tar",
+    2,
+    "USAGE",
+    "Cannot write a delta to standard output",
+    "leave out --base",
+  ],
+  ["ls - --tag a/b:1", 2, "USAGE", /standard input with --tag$/, "store another archive in a file"],
   ["pull --to x.tar", 2, "LIST", "Cannot read list manifests.yaml: there is no such file", "-f"],
   ["pull -f absent.txt --to x.tar", 2, "LIST", /^Cannot read list absent\.txt: /, "manifests.example.yaml"],
   [
