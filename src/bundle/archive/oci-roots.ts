@@ -33,7 +33,7 @@ export async function readOciRoots(
   // Left out by hauler save --containerd, and not missed by skopeo.
   if (layout !== undefined) checkLayout(await readSmall(files, layout), path);
   const file = files.find("index.json");
-  if (file === undefined) throw unreadArchive(path, "it has an oci-layout and no index.json");
+  if (file === undefined) throw damagedArchive(path, "it has an oci-layout and no index.json");
   const index = parse(await readSmall(files, file), "", `index.json of ${path}`, path);
   if (index.kind !== "index") throw damagedArchive(path, "its index.json is no index");
   if (index.manifests.length === 0) throw unreadArchive(path, "there is no image in it");

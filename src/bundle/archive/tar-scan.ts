@@ -77,10 +77,11 @@ export async function* scanTar(cursor: Cursor, path: string): AsyncGenerator<Tar
       pending = {};
       const end = offset + size;
       if (cursor.position < end) await cursor.skipTo(end);
-      if (cursor.position < end)
-        throw damagedArchive(path, `it is truncated in the middle of ${shownName(name)}`);
       const next = end + paddingOf(size);
-      if (cursor.position < next) await cursor.skipTo(next);
+      if (cursor.position === end && next > end) await cursor.skipTo(next);
+      // Two empty blocks at the end may be missing, a part of one is cut off.
+      if (cursor.position < next || next > (cursor.size ?? next))
+        throw damagedArchive(path, `it is truncated in the middle of ${shownName(name)}`);
     }
   } catch (error) {
     if (!(error instanceof TarFault)) throw error;
