@@ -61,7 +61,7 @@ test.each(["verify", "ls", "inspect", "push --registry 127.0.0.1:1"])(
     const result = await runMirror([...command.split(" "), pipe]);
     expectRefused(
       result,
-      `Cannot read ${pipe}: it is not a file\n  hint: name the bundle that mirror pull wrote`,
+      `Cannot read ${pipe}: it is neither a file nor a folder\n  hint: name a bundle, an archive of images, or a folder with an OCI layout`,
     );
   },
 );
