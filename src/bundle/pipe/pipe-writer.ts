@@ -12,7 +12,7 @@ import { AppError, isAppError, toAppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../../oci/digest.ts";
 import type { BlobEntry, Layout, LayoutEntry } from "../layout.ts";
-import type { BundleReader } from "../reader.ts";
+import type { Reusable } from "../reusable.ts";
 import { endBytes, paddingOf } from "../tar-header.ts";
 import { Held, Pieces } from "./held.ts";
 
@@ -32,7 +32,7 @@ export interface ByteSink {
 export interface PipeWriterOptions {
   readonly clock: Clock;
   /** Earlier bundles to take content from. */
-  readonly reuse: readonly Pick<BundleReader, "path" | "has" | "open">[];
+  readonly reuse: readonly Reusable[];
   readonly onNote: (message: string) => void;
   readonly onRetry: (what: string, attempt: number, delayMs: number, cause: AppError) => void;
 }
@@ -282,7 +282,7 @@ export class PipeWriter implements Target, Passage {
     { signal }: PushOptions,
   ): Promise<ByteStream | undefined> {
     for (const old of this.#options.reuse) {
-      if (!old.has(digest)) continue;
+      if (!old.has(digest) || old.lacking(digest).length > 0) continue;
       try {
         // Read twice, since what is in the pipe cannot be taken back.
         await proveContent(await old.open(descriptor, { signal }), descriptor);
