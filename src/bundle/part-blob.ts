@@ -96,15 +96,19 @@ export async function fill(
 ): Promise<void> {
   const begin = proof.offset === 0 ? entry.headerOffset : entry.contentOffset + proof.offset;
   let noted = proof.offset;
-  let mark: Mark | undefined;
+  /** How far it has come: with what is being written, and with what is. */
+  let started: Mark | undefined;
+  let written: Mark | undefined;
   const note = (): void => {
-    if (mark === undefined) return;
-    options.onMark(mark, mark.got - noted);
-    noted = mark.got;
-    mark = undefined;
+    if (written === undefined || written.got <= noted) return;
+    options.onMark(written, written.got - noted);
+    noted = written.got;
   };
   const output = new PositionalOutput(file, { position: begin, name }, (position) => {
-    if (mark !== undefined && position >= entry.contentOffset + mark.got) note();
+    if (started === undefined || position < entry.contentOffset + started.got) return;
+    written = started;
+    started = undefined;
+    if (written.got - noted >= markEveryBytes) note();
   });
   let isRight = true;
   try {
@@ -119,19 +123,21 @@ export async function fill(
       options.onWrite(chunk.byteLength);
       options.onProgress?.(proof.offset);
       if (proof.offset === entry.size) await end();
-      else if (proof.offset - noted >= markEveryBytes) see();
+      else see();
     }
     isRight = false;
     proof.finish();
     isRight = true;
     if (entry.size === 0) await end();
   } catch (error) {
-    // The first failure is the one to tell.
-    await output.flush().catch(() => {
-      throw error;
-    });
-    if (isRight && proof.offset > noted && proof.offset < entry.size) see();
-    note();
+    // The first failure is the one to tell. What is in the file by then counts.
+    const isWritten = await output.flush().then(
+      () => true,
+      () => false,
+    );
+    if (isWritten && isRight && proof.offset < entry.size)
+      written = { got: proof.offset, hash: proof.hashSoFar() };
+    if (isRight) note();
     throw error;
   }
 
@@ -141,7 +147,7 @@ export async function fill(
     await output.flush();
   }
   function see(): void {
-    if (mark !== undefined || output.position !== entry.contentOffset + proof.offset) return;
-    mark = { got: proof.offset, hash: proof.hashSoFar() };
+    if (started !== undefined || output.position !== entry.contentOffset + proof.offset) return;
+    started = { got: proof.offset, hash: proof.hashSoFar() };
   }
 }

@@ -5,6 +5,8 @@ import type { PositionalWriter } from "./positional-file.ts";
 /** Chunks under this size are gathered: a slow link brings a few kilobytes at a time. Bytes. */
 const largeChunkBytes = 128 * 1024;
 const gatherBytes = 512 * 1024;
+/** No longer than this, in milliseconds: what is gathered is lost in a crash. */
+const gatherMs = 20;
 
 /** The output of one stream. One write is under way while the next chunk comes; never more, so memory stays flat. */
 export class PositionalOutput {
@@ -14,7 +16,10 @@ export class PositionalOutput {
   #position: number;
   #gathered: Uint8Array[] = [];
   #length = 0;
+  /** When the first of them came. */
+  #since = 0;
   #writing: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
   /** The write of a chunk that is only lent, until the next call has waited for it. */
   #lent: Promise<void> | undefined;
 
@@ -44,13 +49,17 @@ export class PositionalOutput {
    * Throws DISK for this chunk or an earlier one.
    */
   async write(chunk: Uint8Array): Promise<void> {
+    // Whatever comes behind a write that has failed is lost, so none of it is waited for.
+    if (this.#failure !== undefined) throw this.#failure.error;
     const isLarge = chunk.byteLength >= largeChunkBytes;
+    if (this.#length === 0) this.#since = performance.now();
     // A chunk is only lent, and a gathered one waits longer than that.
     this.#gathered.push(isLarge ? chunk : Buffer.from(chunk));
     this.#length += chunk.byteLength;
     const lent = this.#lent;
     this.#lent = undefined;
-    if (isLarge || this.#length >= gatherBytes) await this.#start();
+    const isTime = this.#length >= gatherBytes || performance.now() - this.#since >= gatherMs;
+    if (isLarge || isTime) await this.#start();
     // A small chunk starts no write that would wait for the one before.
     else await lent;
     if (isLarge) this.#lent = this.#writing;
@@ -69,8 +78,10 @@ export class PositionalOutput {
     const onWritten = this.#onWritten;
     const written = writeAll(this.#file, this.#gathered, this.#position, this.#name);
     this.#writing = onWritten === undefined ? written : written.then(() => onWritten(end));
-    // A failure is met at the next await; until then it must not count as unhandled.
-    this.#writing.catch(() => undefined);
+    // A failure is met by the next call; until then it must not count as unhandled.
+    this.#writing.catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
     this.#position = end;
     this.#gathered = [];
     this.#length = 0;

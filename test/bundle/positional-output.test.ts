@@ -38,3 +38,17 @@ test.each([
     expect(written.equals(expected)).toBe(true);
   },
 );
+
+test("a write that has failed ends it with the next chunk, however small that is", async () => {
+  const failed = Promise.withResolvers<void>();
+  const writev = async (): Promise<never> => {
+    await Promise.resolve();
+    queueMicrotask(failed.resolve);
+    throw new Error("no space");
+  };
+  const output = new PositionalOutput({ writev }, { position: 0, name: "full" });
+  await output.write(Buffer.alloc(200_000));
+  await failed.promise;
+  await new Promise(setImmediate);
+  await expect(output.write(Buffer.alloc(10))).rejects.toThrow("no space");
+});
