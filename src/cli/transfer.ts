@@ -1,14 +1,13 @@
 /** The steps that pull, push and sync have in common: plan, copy, and the result of it all. */
 import pLimit, { type LimitFunction } from "p-limit";
-import type { Source, Target } from "../content/content.ts";
-import type { ManifestStore } from "../content/manifest-store.ts";
-import type { Passage } from "../content/passage.ts";
+import type { Source } from "../content/content.ts";
 import type { AppError } from "../errors.ts";
 import type { RegistryRepository } from "../registry/repository.ts";
 import { copyPlan, type ImageOutcome } from "../sync/copy.ts";
+import type { CopyEnds } from "../sync/ends.ts";
 import type { Totals } from "../sync/events.ts";
 import { failedPlans, type ImageResult, imageResult, imageResults, RunFailure } from "../sync/outcome.ts";
-import type { Plan, PlanFailure, PlannedImage } from "../sync/plan.ts";
+import type { Plan, PlanFailure } from "../sync/plan.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget, SourcedRequest } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -19,16 +18,8 @@ export interface TransferResult {
   readonly totals: Totals;
 }
 
-/** The ends of a transfer; see CopyEnds. */
-export interface TransferEnds {
-  readonly source: (image: PlannedImage) => Source;
-  readonly target: (repository: string) => Target;
-  readonly placeOf: (repository: string) => string;
-  readonly limits: (image: PlannedImage) => readonly LimitFunction[];
-  readonly manifests: ManifestStore;
-  readonly waits?: ((image: PlannedImage) => AppError | undefined) | undefined;
-  readonly passage?: Passage | undefined;
-}
+/** The ends of a transfer: how many manifests go at a time is the same for all. */
+type TransferEnds = Omit<CopyEnds, "manifestLimit">;
 
 /** Manifests sent at a time: small requests, mostly waiting. */
 const manifestConcurrency = 16;
