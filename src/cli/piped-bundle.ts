@@ -1,10 +1,13 @@
 /** A bundle that comes through standard input. */
 import { type PipeProblem, PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { AppError } from "../errors.ts";
+import type { Digest } from "../oci/digest.ts";
 import { plural } from "../report/format.ts";
 import type { ImageOutcome } from "../sync/copy.ts";
 import type { Emit } from "../sync/events.ts";
+import { isBlob } from "../sync/node.ts";
 import type { Plan } from "../sync/plan.ts";
+import { contentsOf } from "../sync/transfers.ts";
 import type { Problem } from "../sync/verify.ts";
 import type { SourceSide } from "./copy-to-registry.ts";
 import { standardInput } from "./standard-input.ts";
@@ -28,7 +31,7 @@ export function pipedSide(bundle: PipeReader): SourceSide {
     image: () => bundle,
     limits: () => [],
     passage: bundle,
-    begin: (plan) => bundle.flow(blobsOf(plan)),
+    begin: (plan) => bundle.flow(contentsOf(plan.images, isBlob).map(({ descriptor }) => descriptor.digest)),
     end: async (outcomes) => await endOf(bundle, outcomes),
   };
 }
@@ -42,21 +45,18 @@ export async function verifyPiped(bundle: PipeReader, plan: Plan, emit: Emit): P
   const found = await bundle.finished();
   // What is missing is named; that it is because the stream ended is said with it.
   const named = found.filter(({ digest }) => digest !== undefined);
-  const users = new Map<string, Set<string>>();
-  for (const { nodes, source } of plan.images)
-    for (const { descriptor } of nodes)
-      users.set(descriptor.digest, (users.get(descriptor.digest) ?? new Set()).add(source));
+  const users = new Map<Digest, ReadonlySet<string>>(
+    contentsOf(plan.images).map(({ descriptor, images }) => [
+      descriptor.digest,
+      new Set(images.map(({ source }) => source)),
+    ]),
+  );
   return (named.length > 0 ? named : found).map(({ digest, error }) => ({
     place: "bundle" as const,
     ...(digest === undefined ? {} : { digest }),
     images: digest === undefined ? [bundle.path] : [...(users.get(digest) ?? [])],
     message: error.message,
   }));
-}
-
-function* blobsOf(plan: Plan): Iterable<Plan["images"][number]["root"]["digest"]> {
-  for (const { nodes } of plan.images)
-    for (const { role, descriptor } of nodes) if (role !== "manifest") yield descriptor.digest;
 }
 
 /** Reads what is left of the pipe, unless nothing has come of it all. */

@@ -8,6 +8,7 @@ import { AppError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatBytes, plural } from "../report/format.ts";
 import { leavingOut, makePlan, type Plan } from "../sync/plan.ts";
+import { contentsOf } from "../sync/transfers.ts";
 import { type Problem, type VerifyOptions, verifyContent, verifyTarget } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
 import { pipeName } from "./bundle-path.ts";
@@ -133,18 +134,21 @@ async function verifyBases(
   const names = bases.map(({ path }) => path).join(", ");
   const leaned = baseOf(delta);
   const lost = new Map(leaned?.blobs.map((blob) => [blob.digest, blob]));
-  const needing = new Map<Digest, string[]>();
-  for (const { source, nodes } of plan.images) {
-    for (const { descriptor } of nodes) {
-      if (!leavesOut(delta, descriptor) || seen.has(descriptor.digest)) continue;
-      needing.set(descriptor.digest, [...(needing.get(descriptor.digest) ?? []), source]);
-    }
-  }
-  for (const [digest, images] of needing) {
+  const unproved = contentsOf(
+    plan.images,
+    ({ descriptor }) => leavesOut(delta, descriptor) && !seen.has(descriptor.digest),
+  );
+  for (const { descriptor, images } of unproved) {
+    const { digest } = descriptor;
     const blob = lost.get(digest);
     const had =
       leaned === undefined || blob === undefined ? "" : `; ${holderNames(leaned, blob).join(", ")} had it`;
-    problems.push({ place: "base", digest, images, message: `${digest} is not in ${names}${had}` });
+    problems.push({
+      place: "base",
+      digest,
+      images: images.map(({ source }) => source),
+      message: `${digest} is not in ${names}${had}`,
+    });
   }
   return problems;
 }

@@ -8,6 +8,7 @@ import { type Digest, digestOf, hexOf } from "../oci/digest.ts";
 import { formatBytes, plural } from "../report/format.ts";
 import type { Emit } from "../sync/events.ts";
 import type { Plan } from "../sync/plan.ts";
+import { contentsOf } from "../sync/transfers.ts";
 import type { Problem } from "../sync/verify.ts";
 import type { RegistryTarget } from "./requests.ts";
 import { stateFolder } from "./state-folder.ts";
@@ -123,7 +124,7 @@ export async function findVolumeProblems(
   }
   for (const volume of await bundle.damagedGaps(signal))
     if (!broken.has(volume)) broken.set(volume, damagedText(volumes, volume));
-  const contents = contentsOf(bundle, plan, broken);
+  const contents = blobsByVolume(bundle, plan, broken);
   return [...broken]
     .sort(([a], [b]) => a - b)
     .map(([volume, message]) => ({
@@ -201,25 +202,17 @@ async function culprits(
   return unknown.length > 0 ? unknown : suspects;
 }
 
-function contentsOf(
+function blobsByVolume(
   bundle: BundleReader,
   plan: Plan,
   wanted: ReadonlyMap<number, unknown>,
 ): ReadonlyMap<number, VolumeProblem["blobs"]> {
-  const images = new Map<Digest, { readonly size: number; readonly names: Set<string> }>();
-  for (const { source, nodes } of plan.images) {
-    for (const { descriptor } of nodes) {
-      const entry = images.get(descriptor.digest) ?? { size: descriptor.size, names: new Set<string>() };
-      entry.names.add(source);
-      images.set(descriptor.digest, entry);
-    }
-  }
   const found = new Map<number, VolumeProblem["blobs"][number][]>();
-  for (const [digest, { size, names }] of images) {
-    for (const volume of bundle.volumesHolding(digest)) {
-      if (!wanted.has(volume)) continue;
-      found.set(volume, [...(found.get(volume) ?? []), { digest, size, images: [...names] }]);
-    }
+  for (const { descriptor, images } of contentsOf(plan.images)) {
+    const { digest, size } = descriptor;
+    const blob = { digest, size, images: [...new Set(images.map(({ source }) => source))] };
+    for (const volume of bundle.volumesHolding(digest))
+      if (wanted.has(volume)) found.set(volume, [...(found.get(volume) ?? []), blob]);
   }
   return found;
 }

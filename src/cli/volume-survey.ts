@@ -9,6 +9,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { plural } from "../report/format.ts";
 import type { Plan, PlannedImage } from "../sync/plan.ts";
+import { contentsOf } from "../sync/transfers.ts";
 
 /** Questions to the target at a time. */
 const concurrency = 16;
@@ -54,18 +55,12 @@ async function findAbsent(
   { target, lacking, signal }: SurveyOptions,
 ): Promise<ReadonlyMap<Digest, ReadonlySet<string>>> {
   const limit = pLimit(concurrency);
-  const wanted = new Map<Digest, { readonly descriptor: Descriptor; readonly repositories: Set<string> }>();
-  for (const { nodes, target: name } of plan.images) {
-    for (const { descriptor } of nodes) {
-      if (lacking(descriptor.digest).length === 0) continue;
-      const entry = wanted.get(descriptor.digest) ?? { descriptor, repositories: new Set() };
-      entry.repositories.add(name.repository);
-      wanted.set(descriptor.digest, entry);
-    }
-  }
+  const wanted = contentsOf(plan.images, ({ descriptor }) => lacking(descriptor.digest).length > 0);
   const absent = new Map<Digest, Set<string>>();
   await Promise.all(
-    [...wanted].map(async ([digest, { descriptor, repositories }]) => {
+    wanted.map(async ({ descriptor, images }) => {
+      const { digest } = descriptor;
+      const repositories = new Set(images.map((image) => image.target.repository));
       const found = await Promise.all(
         [...repositories].map(async (repository) => ({
           repository,

@@ -12,6 +12,7 @@ import { shortDigest } from "../oci/digest.ts";
 import type { CopyEnds, CopyOptions } from "./ends.ts";
 import { concernsAll } from "./fatal.ts";
 import { ManifestWriter } from "./manifest-writer.ts";
+import { isBlob } from "./node.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
 import { collectTransfers, inOrder, keyOf, type Need, type Transfer } from "./transfers.ts";
 
@@ -251,7 +252,7 @@ class Copier {
 
   async #complete(image: PlannedImage): Promise<void> {
     const place = this.#ends.placeOf(image.target.repository);
-    const blobs = image.nodes.filter((node) => node.role !== "manifest");
+    const blobs = image.nodes.filter(isBlob);
     const moves = blobs.map(async ({ descriptor }) => await this.#moves.get(keyOf(place, descriptor.digest)));
     const waits = this.#ends.waits?.(image);
     if (waits !== undefined) {

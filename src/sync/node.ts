@@ -7,3 +7,8 @@ export interface PlannedNode {
   readonly role: NodeRole;
   readonly descriptor: Descriptor;
 }
+
+/** True for configs and layers. */
+export function isBlob({ role }: PlannedNode): boolean {
+  return role !== "manifest";
+}

@@ -18,7 +18,7 @@ import { formatPlatform, type Platform } from "../oci/platform.ts";
 import type { Emit } from "./events.ts";
 import { concernsAll } from "./fatal.ts";
 import { refuseCollisions, type TargetName } from "./naming.ts";
-import type { PlannedNode } from "./node.ts";
+import { isBlob, type PlannedNode } from "./node.ts";
 import { walkImage } from "./walk.ts";
 
 /** One image that was asked for. */
@@ -138,7 +138,7 @@ export function withoutImages(plan: Plan, dropped: ReadonlySet<PlannedImage>): P
 /** The plan without the configs and layers that are to stay where they are: its images lean on them. */
 export function leavingOut(plan: Plan, isLeftOut: (part: Descriptor, image: PlannedImage) => boolean): Plan {
   const images = plan.images.map((image) => {
-    const left = image.nodes.filter((node) => node.role !== "manifest" && isLeftOut(node.descriptor, image));
+    const left = image.nodes.filter((node) => isBlob(node) && isLeftOut(node.descriptor, image));
     if (left.length === 0) return image;
     const out = new Set(left);
     const nodes = image.nodes.filter((node) => !out.has(node));

@@ -3,6 +3,7 @@ import type { ReadingOrder } from "../content/content.ts";
 import type { Passage } from "../content/passage.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import { isBlob, type PlannedNode } from "./node.ts";
 import type { PlannedImage } from "./plan.ts";
 
 /** One place that needs a blob. */
@@ -29,21 +30,42 @@ export function collectTransfers(
   placeOf: (repository: string) => string,
   order?: ReadingOrder,
 ): readonly Transfer[] {
-  const transfers = new Map<Digest, Transfer>();
-  for (const image of images) {
-    const { repository } = image.target;
-    const place = placeOf(repository);
-    for (const { role, descriptor } of image.nodes) {
-      if (role === "manifest") continue;
-      const transfer = transfers.get(descriptor.digest) ?? { descriptor, needs: new Map<string, Need>() };
-      transfers.set(descriptor.digest, transfer);
-      const need = transfer.needs.get(place) ?? { place, repository, images: [] };
-      transfer.needs.set(place, need);
+  const transfers = contentsOf(images, isBlob).map(({ descriptor, images: needing }): Transfer => {
+    const needs = new Map<string, Need>();
+    for (const image of needing) {
+      const { repository } = image.target;
+      const place = placeOf(repository);
+      const need = needs.get(place) ?? { place, repository, images: [] };
+      needs.set(place, need);
       need.images.push(image);
     }
-  }
+    return { descriptor, needs };
+  });
   const key = ({ descriptor }: Transfer): number => order?.(descriptor.digest) ?? -descriptor.size;
-  return [...transfers.values()].sort((a, b) => key(a) - key(b));
+  return transfers.sort((a, b) => key(a) - key(b));
+}
+
+/** One content of a plan and the images that need it, in the order of the plan. */
+export interface NeededContent {
+  readonly descriptor: Descriptor;
+  readonly images: PlannedImage[];
+}
+
+/** Every distinct content of some images, or those that `isWanted` lets pass, in the order of the plan. */
+export function contentsOf(
+  images: readonly PlannedImage[],
+  isWanted: (node: PlannedNode) => boolean = () => true,
+): NeededContent[] {
+  const found = new Map<Digest, NeededContent>();
+  for (const image of images) {
+    for (const node of image.nodes) {
+      if (!isWanted(node)) continue;
+      const content = found.get(node.descriptor.digest) ?? { descriptor: node.descriptor, images: [] };
+      found.set(node.descriptor.digest, content);
+      content.images.push(image);
+    }
+  }
+  return [...found.values()];
 }
 
 /** Names content in one place. */

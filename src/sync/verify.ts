@@ -1,18 +1,13 @@
 /** Proof of what is there: a source by reading all of it, a target by asking for every part. */
 import pLimit from "p-limit";
-import {
-  type CallOptions,
-  orderOf,
-  type ReadingOrder,
-  type Source,
-  type Target,
-} from "../content/content.ts";
+import { type CallOptions, orderOf, type Source, type Target } from "../content/content.ts";
 import { proveContent } from "../content/verify.ts";
 import { type AppError, isAppError, toAppError } from "../errors.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import type { Emit } from "./events.ts";
+import { isBlob } from "./node.ts";
 import type { Plan, PlannedImage } from "./plan.ts";
+import { contentsOf } from "./transfers.ts";
 
 /** One thing that is wrong: what, and in which images. */
 export interface Problem {
@@ -39,7 +34,10 @@ export async function verifyContent(
 ): Promise<readonly Problem[]> {
   const problems: Problem[] = [];
   const limit = pLimit(readConcurrency);
-  await limit.map(blobsOf(plan, orderOf(source)), async ([descriptor, images]) => {
+  const blobs = contentsOf(plan.images, isBlob);
+  const order = orderOf(source);
+  if (order !== undefined) blobs.sort((a, b) => order(a.descriptor.digest) - order(b.descriptor.digest));
+  await limit.map(blobs, async ({ descriptor, images }) => {
     options.signal?.throwIfAborted();
     const key = descriptor.digest;
     options.emit({ type: "blob-started", key, name: shortDigest(key), size: descriptor.size });
@@ -123,18 +121,4 @@ function missing(error: unknown): undefined {
   const known: AppError = toAppError(error);
   if (known.code !== "NOT_FOUND") throw known;
   return undefined;
-}
-
-function blobsOf(plan: Plan, order?: ReadingOrder): [Descriptor, PlannedImage[]][] {
-  const found = new Map<Digest, [Descriptor, PlannedImage[]]>();
-  for (const image of plan.images) {
-    for (const { role, descriptor } of image.nodes) {
-      if (role === "manifest") continue;
-      const entry = found.get(descriptor.digest) ?? [descriptor, []];
-      entry[1].push(image);
-      found.set(descriptor.digest, entry);
-    }
-  }
-  const blobs = [...found.values()];
-  return order === undefined ? blobs : blobs.sort(([a], [b]) => order(a.digest) - order(b.digest));
 }
