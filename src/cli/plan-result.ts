@@ -2,7 +2,7 @@
 import type { BundleBase } from "../bundle/delta.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import { parseManifest } from "../oci/manifest.ts";
-import { formatPlatform, isUnknownPlatform } from "../oci/platform.ts";
+import { platformName } from "../oci/platform.ts";
 import { formatBytes, plural, table } from "../report/format.ts";
 import { formatLimit } from "../report/summary.ts";
 import type { RegistryLimit } from "../sync/events.ts";
@@ -73,7 +73,5 @@ function platformsOf(image: PlannedImage, manifests: ManifestStore): readonly st
   if (!manifests.has(image.root.digest)) return [];
   const parsed = parseManifest(manifests.get(image.root.digest), image.root.mediaType, image.source);
   if (parsed.kind !== "index") return image.platforms;
-  return parsed.manifests.flatMap(({ platform }) =>
-    platform === undefined || isUnknownPlatform(platform) ? [] : formatPlatform(platform),
-  );
+  return parsed.manifests.flatMap(({ platform }) => platformName(platform) ?? []);
 }

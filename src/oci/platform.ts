@@ -68,3 +68,8 @@ function machineOf(platform: Platform): string {
 export function isUnknownPlatform(platform: Platform): boolean {
   return platform.os === "unknown" && platform.architecture === "unknown";
 }
+
+/** What people are told of a platform; undefined where there is none to tell, as for attestations. */
+export function platformName(platform: Platform | undefined): string | undefined {
+  return platform === undefined || isUnknownPlatform(platform) ? undefined : formatPlatform(platform);
+}

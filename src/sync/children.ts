@@ -7,7 +7,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes, type ParsedIndex } from "../oci/manifest.ts";
 import { isManifestOrIndexType } from "../oci/media-types.ts";
-import { formatPlatform, isUnknownPlatform } from "../oci/platform.ts";
+import { platformName } from "../oci/platform.ts";
 import type { Emit } from "./events.ts";
 
 export interface ChildOptions extends CallOptions {
@@ -109,6 +109,6 @@ export function lost(image: string, child: Descriptor): AppError {
 }
 
 function naming({ platform, digest }: Descriptor): string {
-  const known = platform !== undefined && !isUnknownPlatform(platform);
-  return known ? `${formatPlatform(platform)} (${digest})` : digest;
+  const name = platformName(platform);
+  return name === undefined ? digest : `${name} (${digest})`;
 }

@@ -7,7 +7,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type ParsedManifest, parseManifest } from "../oci/manifest.ts";
 import { isImageConfigType, isManifestOrIndexType } from "../oci/media-types.ts";
-import { formatPlatform, isUnknownPlatform, type Platform } from "../oci/platform.ts";
+import { type Platform, platformName } from "../oci/platform.ts";
 import { createdOf, maxConfigBytes, platformOf } from "./config.ts";
 
 /** One manifest of an image. Sizes in bytes. */
@@ -139,7 +139,8 @@ export async function describeImage(
 }
 
 function platformText(platform: Platform | undefined): { readonly platform?: string } {
-  return platform === undefined || isUnknownPlatform(platform) ? {} : { platform: formatPlatform(platform) };
+  const name = platformName(platform);
+  return name === undefined ? {} : { platform: name };
 }
 
 async function describeManifest(

@@ -12,7 +12,7 @@ import type { Descriptor } from "../../oci/descriptor.ts";
 import { type Digest, isDigest } from "../../oci/digest.ts";
 import { maxManifestBytes, type Parsed, parseManifest } from "../../oci/manifest.ts";
 import { isForeignLayerType, isManifestOrIndexType, mediaTypes } from "../../oci/media-types.ts";
-import { formatPlatform, isUnknownPlatform } from "../../oci/platform.ts";
+import { platformName } from "../../oci/platform.ts";
 import type { Bundle } from "../bundle.ts";
 import { blobPath } from "../layout.ts";
 import { type BundleImage, imageName } from "../metadata.ts";
@@ -231,7 +231,8 @@ function isForeign(layer: Descriptor): boolean {
 function namesOf(children: readonly Descriptor[]): string {
   const names = new Set(
     children.map(({ platform, annotations, digest, mediaType }) => {
-      if (platform !== undefined && !isUnknownPlatform(platform)) return formatPlatform(platform);
+      const name = platformName(platform);
+      if (name !== undefined) return name;
       const attests = annotations?.["vnd.docker.reference.type"] !== undefined;
       if (attests) return "attestations";
       return isManifestOrIndexType(mediaType) ? digest : `${digest} (${mediaType.slice(0, 80)})`;
