@@ -5,7 +5,7 @@ import type { RawManifest } from "../content/content.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { type Parsed, parseManifest, successors } from "../oci/manifest.ts";
+import { maxIndexDepth, type Parsed, parseManifest, successors } from "../oci/manifest.ts";
 import { isForeignLayerType, isManifestOrIndexType } from "../oci/media-types.ts";
 import { RegistryError } from "../registry/errors.ts";
 import { listRepositories, listTags } from "../registry/listing.ts";
@@ -21,8 +21,6 @@ export type Wanted = ReadonlyMap<string, readonly string[]>;
 /** Repositories at a time, and manifests at a time over all of them. */
 const repositoryConcurrency = 8;
 const manifestConcurrency = 16;
-/** Nested indexes go this deep in no real image. */
-const maxDepth = 8;
 
 /** Every tag of every repository of a registry, or of those under its prefix. Warns of those that it does not show. */
 export async function everything(
@@ -141,7 +139,7 @@ class HoldingsReader {
       references.map(async (reference) => {
         const raw = await this.#manifest(repository, reference);
         if (raw !== undefined) {
-          await this.#orWarn(async () => await walk(raw, maxDepth));
+          await this.#orWarn(async () => await walk(raw, maxIndexDepth));
           if (!reference.includes(":")) tags.set(reference, raw.descriptor.digest);
         }
         this.#done += 1;

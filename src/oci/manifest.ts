@@ -20,6 +20,8 @@ export const maxManifestBytes = 8 * 1024 * 1024;
 export const usualManifestBytes = 4 * 1024 * 1024;
 /** A manifest that leads to more than this is refused, and an image of more parts: no real one comes near. */
 export const maxDescriptors = 10_000;
+/** Nested indexes go this deep in no real image. */
+export const maxIndexDepth = 8;
 
 const descriptors = z
   .array(Descriptor)

@@ -5,7 +5,7 @@ import { readBlob } from "../content/verify.ts";
 import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { type ParsedManifest, parseManifest } from "../oci/manifest.ts";
+import { maxIndexDepth, type ParsedManifest, parseManifest, successors } from "../oci/manifest.ts";
 import { isImageConfigType, isManifestOrIndexType } from "../oci/media-types.ts";
 import { type Platform, platformName } from "../oci/platform.ts";
 import { createdOf, maxConfigBytes, platformOf } from "./config.ts";
@@ -105,8 +105,7 @@ export async function describeImage(
     sizes.set(raw.descriptor.digest, raw.descriptor.size);
     const parsed = parseManifest(raw.bytes, raw.descriptor.mediaType, `${raw.descriptor.digest} of ${name}`);
     if (parsed.kind === "manifest") {
-      for (const blob of [parsed.config, ...parsed.layers])
-        if (blob !== undefined) sizes.set(blob.digest, blob.size);
+      for (const blob of successors(parsed)) sizes.set(blob.digest, blob.size);
       manifests.push(await describeManifest(source, raw, parsed, from, options));
       return;
     }
@@ -126,7 +125,7 @@ export async function describeImage(
       else missing.push({ digest: child.digest, ...platformText(child.platform) });
     }
   };
-  await visit(root, undefined, 8);
+  await visit(root, undefined, maxIndexDepth);
   const size = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
   return {
     image: name,
@@ -158,7 +157,6 @@ async function describeManifest(
     artifactType ??
     from?.artifactType ??
     (config !== undefined && !isImageConfigType(config.mediaType) ? config.mediaType : undefined);
-  const blobs = [...(config === undefined ? [] : [config]), ...layers];
   return {
     digest: raw.descriptor.digest,
     mediaType: raw.descriptor.mediaType,
@@ -168,7 +166,7 @@ async function describeManifest(
     ...(told?.created === undefined ? {} : { created: told.created }),
     ...(config === undefined ? {} : { config: pick(config, options) }),
     layers: layers.map((layer) => pick(layer, options)),
-    size: raw.descriptor.size + blobs.reduce((sum, blob) => sum + blob.size, 0),
+    size: raw.descriptor.size + successors(parsed).reduce((sum, blob) => sum + blob.size, 0),
   };
 }
 

@@ -5,7 +5,13 @@ import { readBlob } from "../content/verify.ts";
 import { AppError } from "../errors.ts";
 import { bareDescriptor, type Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
-import { maxDescriptors, type Parsed, type ParsedManifest, parseManifest } from "../oci/manifest.ts";
+import {
+  maxDescriptors,
+  maxIndexDepth,
+  type Parsed,
+  type ParsedManifest,
+  parseManifest,
+} from "../oci/manifest.ts";
 import { isForeignLayerType, isImageConfigType } from "../oci/media-types.ts";
 import { formatPlatform, matchesPlatform, type Platform } from "../oci/platform.ts";
 import { fetchChildren, fetchManifest, lost } from "./children.ts";
@@ -26,9 +32,6 @@ export interface WalkOptions extends CallOptions {
   /** What the user can do to have them copied; the flag if left out. */
   readonly foreignWay?: string | undefined;
 }
-
-/** Nested indexes go this deep in no real image. */
-const maxDepth = 8;
 
 /**
  * Walks an image from its root. Every manifest on the way is fetched, verified and kept in `manifests`. Throws
@@ -54,10 +57,10 @@ export async function walkImage(
   const visit = async (raw: RawManifest, depth: number): Promise<Descriptor | undefined> => {
     const { digest } = raw.descriptor;
     if (visited.has(digest)) return visited.get(digest);
-    if (depth > maxDepth)
+    if (depth > maxIndexDepth)
       throw new AppError(
         "INTEGRITY",
-        `Cannot copy ${image}: its indexes are nested more than ${maxDepth} deep`,
+        `Cannot copy ${image}: its indexes are nested more than ${maxIndexDepth} deep`,
       );
     const final = await visitNew(raw, depth);
     visited.set(digest, final);

@@ -10,7 +10,7 @@ import { readAll, verified } from "../../content/verify.ts";
 import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { type Digest, isDigest } from "../../oci/digest.ts";
-import { maxManifestBytes, type Parsed, parseManifest } from "../../oci/manifest.ts";
+import { maxManifestBytes, type Parsed, parseManifest, successors } from "../../oci/manifest.ts";
 import { isForeignLayerType, isManifestOrIndexType, mediaTypes } from "../../oci/media-types.ts";
 import { platformName } from "../../oci/platform.ts";
 import type { Bundle } from "../bundle.ts";
@@ -198,7 +198,7 @@ export class ArchiveBundle implements Bundle, SeveralPlaces {
    */
   #checkParts(parsed: Parsed, digest: Digest): void {
     if (parsed.kind === "manifest") {
-      const blobs = [...(parsed.config === undefined ? [] : [parsed.config]), ...parsed.layers];
+      const blobs = successors(parsed);
       const lost = blobs.filter((blob) => !isForeign(blob) && !this.has(blob.digest));
       const [first] = lost;
       if (first === undefined) return;

@@ -5,7 +5,7 @@ import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { parseObject } from "../../oci/json.ts";
-import { maxManifestBytes, type Parsed, parseManifest } from "../../oci/manifest.ts";
+import { maxIndexDepth, maxManifestBytes, type Parsed, parseManifest } from "../../oci/manifest.ts";
 import { isManifestOrIndexType } from "../../oci/media-types.ts";
 import { formatReference, type Reference } from "../../oci/reference.ts";
 import { blobPath } from "../layout.ts";
@@ -121,7 +121,6 @@ async function completed(
 
 /** No more manifests than this are read to find out what belongs together, in bytes. */
 const maxGraphBytes = 256 * 1024 * 1024;
-const maxDepth = 8;
 
 /** What of a manifest matters here: the rest of many of them would fill the memory. */
 interface Seen {
@@ -167,7 +166,7 @@ class Graph {
     const seen = new Set<Digest>();
     const visit = async (descriptor: Seen["children"][number], depth: number): Promise<void> => {
       const found = await this.look(descriptor);
-      if (found === undefined || depth > maxDepth) return;
+      if (found === undefined || depth > maxIndexDepth) return;
       for (const child of found.children) {
         if (seen.has(child.digest) || child.digest === root.digest) continue;
         seen.add(child.digest);
