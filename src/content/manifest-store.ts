@@ -3,6 +3,7 @@ import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobSource, RawManifest } from "./content.ts";
+import { once } from "./once.ts";
 
 /** Manifests by digest. */
 export class ManifestStore {
@@ -33,8 +34,4 @@ export class ManifestStore {
       open: async (offset) => once(bytes.subarray(offset)),
     };
   }
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield bytes;
 }

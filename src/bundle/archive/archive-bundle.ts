@@ -6,6 +6,7 @@ import type {
   RawManifest,
   SeveralPlaces,
 } from "../../content/content.ts";
+import { once } from "../../content/once.ts";
 import { readAll, verified } from "../../content/verify.ts";
 import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
@@ -246,8 +247,4 @@ function madeNote(path: string, images: readonly BundleImage[], { uncompressed }
   const why = uncompressed ? "its layers are not compressed" : "it lists other files";
   const example = first === undefined ? "" : `: ${imageName(first)} is ${first.root.digest}`;
   return `${path} holds no manifests, so each image gets one over its layers as they are${example}; Docker shows another digest, since ${why} as they were in the registry`;
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  if (bytes.byteLength > 0) yield bytes;
 }

@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open } from "node:fs/promises";
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
+import { once } from "../../content/once.ts";
 import { diskError } from "../disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "../file-identity.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
@@ -145,8 +146,4 @@ async function readWhole(cursor: StreamCursor, length: number): Promise<Buffer> 
   const bytes = await cursor.read(length);
   if (bytes === undefined) throw cursor.truncated();
   return bytes;
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  if (bytes.byteLength > 0) yield bytes;
 }

@@ -9,6 +9,7 @@ import type {
   RawManifest,
   SeveralPlaces,
 } from "../../content/content.ts";
+import { once } from "../../content/once.ts";
 import type { Passage, PassingSource } from "../../content/passage.ts";
 import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
@@ -292,8 +293,4 @@ function unwanted(entry: BlobEntry, place: PassingPlace): PassingBlob {
   const blob = new PassingBlob(entry, place);
   blob.release();
   return blob;
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
-  yield bytes;
 }
