@@ -9,6 +9,7 @@ import { codingOf, contentOf, lengthOf, type Readings } from "./blob-content.ts"
 import type { RegistryClient } from "./client.ts";
 import { type Answer, bodyStream, discard, singleHeader } from "./http.ts";
 import type { RegistryRequest } from "./request.ts";
+import { pullScope } from "./scopes.ts";
 
 /** What a registry has shown of how it serves blobs, for the run. */
 interface Habits extends Readings {
@@ -53,7 +54,7 @@ export async function openBlob(
     method: "GET",
     path: `/v2/${repository}/blobs/${digest}`,
     what: `read blob ${digest} from ${client.registry}/${repository}`,
-    scopes: [`repository:${repository}:pull`],
+    scopes: [pullScope(repository)],
     signal: options.signal,
     blob: true,
     accept: [200, 206],

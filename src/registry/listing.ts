@@ -8,6 +8,7 @@ import type { Answer } from "./http.ts";
 import { redirectTarget } from "./leads.ts";
 import { nextLink } from "./link.ts";
 import type { AddressGuard } from "./net/guard.ts";
+import { pullScope } from "./scopes.ts";
 import { requestWhole, type WholeAnswer } from "./whole.ts";
 
 const pageBytes = 16 * 1024 * 1024;
@@ -35,7 +36,7 @@ export async function listTags(
   return await readList(client, {
     path: `/v2/${repository}/tags/list?n=1000`,
     what: `list the tags of ${client.registry}/${repository}`,
-    scopes: [`repository:${repository}:pull`],
+    scopes: [pullScope(repository)],
     signal,
     entries: Tags,
     isEntry: isTag,

@@ -11,6 +11,7 @@ import { printable } from "./errors.ts";
 import { type Answer, drain, singleHeader } from "./http.ts";
 import { manifestRefusal } from "./manifest-refusal.ts";
 import { recordReferrer } from "./referrers-tag.ts";
+import { pullScope, pushScope } from "./scopes.ts";
 import { requestWhole } from "./whole.ts";
 
 /** So much is shown of an answer that is no manifest, in characters. */
@@ -176,11 +177,11 @@ export class Manifests {
   }
 
   get #pull(): readonly string[] {
-    return [`repository:${this.#repository}:pull`];
+    return [pullScope(this.#repository)];
   }
 
   get #push(): readonly string[] {
-    return [`repository:${this.#repository}:pull,push`];
+    return [pushScope(this.#repository)];
   }
 
   #manifestPath(reference: string): string {

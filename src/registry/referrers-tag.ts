@@ -11,6 +11,7 @@ import { manifestAccept, mediaTypes } from "../oci/media-types.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
 import { drain } from "./http.ts";
+import { pullScope, pushScope } from "./scopes.ts";
 import { requestWhole } from "./whole.ts";
 
 /** A repository, for what is kept in it. */
@@ -53,7 +54,7 @@ export async function readReferrersTag(
     method: "GET",
     path: `/v2/${repository}/manifests/${tag}`,
     what: `read ${name}`,
-    scopes: [`repository:${repository}:pull`],
+    scopes: [pullScope(repository)],
     headers: { accept: manifestAccept },
     signal,
     accept: [200, 404],
@@ -146,7 +147,7 @@ async function write(
     method: "PUT",
     path: `/v2/${repository}/manifests/${tag}`,
     what: `write ${client.registry}/${repository}:${tag}`,
-    scopes: [`repository:${repository}:pull,push`],
+    scopes: [pushScope(repository)],
     headers: { "content-type": mediaTypes.ociIndex },
     body: bytes,
     signal,

@@ -9,6 +9,7 @@ import { singleHeader } from "./http.ts";
 import { nextPage } from "./listing.ts";
 import { Manifests } from "./manifests.ts";
 import { type ReferrersPlace, readReferrersTag } from "./referrers-tag.ts";
+import { pullScope } from "./scopes.ts";
 import { requestWhole, type WholeAnswer } from "./whole.ts";
 
 /** A manifest that refers to another one. Its size is that of the manifest itself, in bytes. */
@@ -76,7 +77,7 @@ async function askRegistry(
       method: "GET",
       path: at,
       what,
-      scopes: [`repository:${repository}:pull`],
+      scopes: [pullScope(repository)],
       headers: { accept: mediaTypes.ociIndex },
       signal,
       accept: [200, ...unsupportedStatuses],

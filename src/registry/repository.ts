@@ -19,6 +19,7 @@ import { openBlob } from "./blob-reader.ts";
 import type { RegistryClient } from "./client.ts";
 import { openForeign } from "./foreign.ts";
 import { Manifests } from "./manifests.ts";
+import { pushScope } from "./scopes.ts";
 import { mountBlob } from "./upload/mount.ts";
 import { hasBlob } from "./upload/presence.ts";
 import type { StoredNotes } from "./upload/stored-notes.ts";
@@ -112,11 +113,7 @@ export class RegistryRepository implements Source, Target, Mounter {
     return this.client.uploads.notes?.stored;
   }
 
-  get #push(): readonly string[] {
-    return [`repository:${this.repository}:pull,push`];
-  }
-
   #place(): UploadPlace {
-    return { client: this.client, repository: this.repository, scopes: this.#push };
+    return { client: this.client, repository: this.repository, scopes: [pushScope(this.repository)] };
   }
 }

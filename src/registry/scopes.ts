@@ -1,5 +1,15 @@
 /** Scopes of tokens: `type:name:actions` (distribution's auth/scope.md). */
 
+/** The scope for reading a repository. */
+export function pullScope(repository: string): string {
+  return `repository:${repository}:pull`;
+}
+
+/** The scope for writing to a repository, which has to be read for that, too. */
+export function pushScope(repository: string): string {
+  return `repository:${repository}:pull,push`;
+}
+
 /** The same rights with each resource named once, sorted, so that equal sets of rights are equal lists. */
 export function mergeScopes(scopes: readonly string[]): readonly string[] {
   const actions = new Map<string, Set<string>>();

@@ -3,6 +3,7 @@ import { isAppError } from "../../errors.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { RegistryError } from "../errors.ts";
 import { type Answer, drain } from "../http.ts";
+import { pullScope } from "../scopes.ts";
 import { hasBlob } from "./presence.ts";
 import { openedSession } from "./session.ts";
 import type { UploadPlace } from "./upload-place.ts";
@@ -45,7 +46,7 @@ async function ask(place: UploadPlace, digest: Digest, from: string, signal?: Ab
     path: `/v2/${repository}/blobs/uploads/?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`,
     what: `mount ${digest} from ${from} into ${client.registry}/${repository}`,
     // The token for this is one of its own: a source that is refused must not spoil that of the upload.
-    scopes: [...scopes, `repository:${from}:pull`],
+    scopes: [...scopes, pullScope(from)],
     body: "",
     signal,
     accept: [200, 201, 202, 204],
