@@ -81,6 +81,11 @@ export function isAppError(error: unknown, ...codes: readonly ErrorCode[]): erro
   return error instanceof AppError && (codes.length === 0 || codes.includes(error.code));
 }
 
+/** The same failure with another way out. */
+export function hinted(error: AppError, hint: string): AppError {
+  return new AppError(error.code, error.message, { hint, details: error.details, cause: error });
+}
+
 /** Any thrown value as an AppError; what is not one already becomes INTERNAL with the value as its cause. */
 export function toAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;

@@ -1,7 +1,7 @@
 /** An error as a person reads it, as `--json` prints it, and as an exit code. */
 import { stripVTControlCharacters } from "node:util";
 import { Errors } from "@oclif/core";
-import { AppError, exitCodes, toAppError } from "../errors.ts";
+import { AppError, exitCodes, hinted, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { formatFailed } from "../report/summary.ts";
 import { IncompleteImages } from "../sync/describe.ts";
@@ -58,8 +58,7 @@ function fromOclif(thrown: unknown, command: string): AppError {
   const help = `${command} --help shows how to write it`;
   if (thrown instanceof AppError) {
     // Whoever wrote something wrong is never left without a way on.
-    if (thrown.exitCode !== exitCodes.usage || thrown.hint !== undefined) return thrown;
-    return new AppError(thrown.code, thrown.message, { hint: help, details: thrown.details, cause: thrown });
+    return thrown.exitCode !== exitCodes.usage || thrown.hint !== undefined ? thrown : hinted(thrown, help);
   }
   if (!(thrown instanceof Errors.CLIError)) return unexpected(thrown);
   const usage = thrown.oclif.exit === exitCodes.usage;

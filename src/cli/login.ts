@@ -3,7 +3,7 @@ import type { Credential } from "../content/credential.ts";
 import { Credentials } from "../credentials/credentials.ts";
 import { environmentCredential } from "../credentials/environment.ts";
 import { eraseCredential, type Stored, storeCredential } from "../credentials/store.ts";
-import { AppError, isAppError, toAppError } from "../errors.ts";
+import { AppError, hinted, isAppError, toAppError } from "../errors.ts";
 import { parseRegistryHost } from "../list/target-name.ts";
 import { drain } from "../registry/http.ts";
 import { type PromptInput, type PromptOutput, promptLogin } from "./login-prompt.ts";
@@ -135,11 +135,10 @@ export async function checkLogin(
     );
   } catch (error) {
     if (!isAppError(error, "AUTH") || !mayBeSent) throw error;
-    throw new AppError("AUTH", error.message, {
-      hint: "check the user name and the password; some registries want an access token instead of the password",
-      details: error.details,
-      cause: error,
-    });
+    throw hinted(
+      error,
+      "check the user name and the password; some registries want an access token instead of the password",
+    );
   }
   return asked;
 }

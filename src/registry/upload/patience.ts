@@ -1,6 +1,6 @@
 /** How much one upload puts up with: its budgets, and the errors that it ends with when they are used up. */
 import { backoffMs, maxAttempts } from "../../content/retry.ts";
-import { AppError, isAppError, systemCode } from "../../errors.ts";
+import { type AppError, hinted, isAppError, systemCode } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { shortDigest } from "../../oci/digest.ts";
 import { RegistryError } from "../errors.ts";
@@ -96,11 +96,10 @@ export class Patience {
   async lost(error: AppError): Promise<void> {
     this.#lost += 1;
     if (this.#lost > maxLost) {
-      throw new AppError(error.code, error.message, {
-        cause: error,
-        details: error.details,
-        hint: "if the registry runs in several replicas, give them the same http.secret; if it restarts, look at its log",
-      });
+      throw hinted(
+        error,
+        "if the registry runs in several replicas, give them the same http.secret; if it restarts, look at its log",
+      );
     }
     await this.wait(error);
   }
@@ -109,11 +108,10 @@ export class Patience {
   async damaged(error: AppError): Promise<void> {
     this.#damaged += 1;
     if (this.#damaged > 1) {
-      throw new AppError(error.code, error.message, {
-        cause: error,
-        details: error.details,
-        hint: `${this.#descriptor.digest} is what was read and sent, twice: check the proxy and the storage of ${this.#place.client.registry}`,
-      });
+      throw hinted(
+        error,
+        `${this.#descriptor.digest} is what was read and sent, twice: check the proxy and the storage of ${this.#place.client.registry}`,
+      );
     }
     await this.wait(error);
   }
@@ -158,10 +156,9 @@ export class Patience {
   #explained(error: AppError): AppError {
     // Nothing was ever taken, and the connection ends in the middle.
     if (!isAppError(error, "NETWORK") || this.#brokeAt === undefined || this.#furthest > 0) return error;
-    return new AppError("NETWORK", error.message, {
-      cause: error,
-      details: error.details,
-      hint: `check that the repository ${this.#place.repository} exists (ECR breaks the connection otherwise), and that no proxy limits the size of requests`,
-    });
+    return hinted(
+      error,
+      `check that the repository ${this.#place.repository} exists (ECR breaks the connection otherwise), and that no proxy limits the size of requests`,
+    );
   }
 }

@@ -1,5 +1,5 @@
 /** The small requests of an upload session: they open it, ask for its state and end it (distribution-spec "Pushing blobs"). */
-import { AppError, isAppError } from "../../errors.ts";
+import { hinted, isAppError } from "../../errors.ts";
 import { type Digest, shortDigest } from "../../oci/digest.ts";
 import { RegistryError, type UploadPosition } from "../errors.ts";
 import { type Answer, discard, drain, singleHeader } from "../http.ts";
@@ -19,11 +19,10 @@ export async function openSession(
   const answer = await client.request(request).catch((error: unknown) => {
     if (!isAppError(error, "NOT_FOUND")) throw error;
     // Most registries make a repository with its first upload; ECR does not.
-    throw new AppError(error.code, error.message, {
-      cause: error,
-      details: error.details,
-      hint: `create the repository ${repository} at ${client.registry} first, and check its name`,
-    });
+    throw hinted(
+      error,
+      `create the repository ${repository} at ${client.registry} first, and check its name`,
+    );
   });
   return await openedSession(answer, place);
 }
