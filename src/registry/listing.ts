@@ -117,6 +117,13 @@ async function readList(client: RegistryClient, wanted: ListRequest): Promise<re
   return [...found].sort();
 }
 
+/** The error for a list of what a registry does not have. */
+export function noSuchRepository({ registry }: RegistryClient, what: string): AppError {
+  return new AppError("NOT_FOUND", `Cannot ${what}: ${registry} has no such repository`, {
+    hint: `check the name; mirror ls ${registry} shows what is there`,
+  });
+}
+
 /** An entry that is none, for people: short, and without control characters. */
 function shorten(entry: unknown): string {
   const text = printable(JSON.stringify(entry) ?? "nothing");
@@ -141,11 +148,7 @@ async function* readPages(client: RegistryClient, wanted: PageRequest): AsyncGen
     if (seen.has(String(at)) || seen.size === maxPages) throw neverEnding(wanted);
     seen.add(String(at));
     const { answer, bytes }: WholeAnswer = await readPage(client, wanted, at);
-    if (answer.status === 404) {
-      throw new AppError("NOT_FOUND", `Cannot ${wanted.what}: ${client.registry} has no such repository`, {
-        hint: `check the name; mirror ls ${client.registry} shows what is there`,
-      });
-    }
+    if (answer.status === 404) throw noSuchRepository(client, wanted.what);
     yield bytes;
     at = nextPage(answer, wanted.what, client.guard);
   }

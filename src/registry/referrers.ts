@@ -6,7 +6,7 @@ import { maxDescriptors, maxManifestBytes, parseManifest } from "../oci/manifest
 import { mediaTypes } from "../oci/media-types.ts";
 import { parseProblems } from "./errors.ts";
 import { singleHeader } from "./http.ts";
-import { nextPage } from "./listing.ts";
+import { nextPage, noSuchRepository } from "./listing.ts";
 import { Manifests } from "./manifests.ts";
 import { type ReferrersPlace, readReferrersTag } from "./referrers-tag.ts";
 import { pullScope } from "./scopes.ts";
@@ -84,10 +84,7 @@ async function askRegistry(
     } as const;
     const { answer, bytes }: WholeAnswer = await requestWhole(client, wanted, maxManifestBytes);
     const unknown = parseProblems(bytes.toString("utf8")).some(({ code }) => code === "NAME_UNKNOWN");
-    if (answer.status === 404 && unknown)
-      throw new AppError("NOT_FOUND", `Cannot ${what}: ${client.registry} has no such repository`, {
-        hint: `check the name; mirror ls ${client.registry} shows what is there`,
-      });
+    if (answer.status === 404 && unknown) throw noSuchRepository(client, what);
     const page = answer.status === 200 ? pageOf(bytes, what) : undefined;
     if (page === undefined) return found;
     const filtered = singleHeader(answer, "oci-filters-applied")

@@ -25,7 +25,7 @@ import { hasBlob } from "./upload/presence.ts";
 import type { StoredNotes } from "./upload/stored-notes.ts";
 import { findOrTakeUp } from "./upload/take-up.ts";
 import { uploadBlob } from "./upload/upload.ts";
-import type { UploadPlace } from "./upload/upload-place.ts";
+import { type UploadPlace, uploadKey } from "./upload/upload-place.ts";
 
 /** A repository. Cheap to make; all state is in the client. */
 export class RegistryRepository implements Source, Target, Mounter {
@@ -74,7 +74,7 @@ export class RegistryRepository implements Source, Target, Mounter {
       return "stored";
     }
     // Two sources may give the same blob at the same time.
-    const key = `${this.repository} ${blob.descriptor.digest}${options.force === true ? " again" : ""}`;
+    const key = `${uploadKey(this, blob.descriptor.digest)}${options.force === true ? " again" : ""}`;
     return await this.client.uploads.once(
       key,
       options.signal,

@@ -6,7 +6,7 @@ import { type Answer, drain } from "../http.ts";
 import { pullScope } from "../scopes.ts";
 import { hasBlob } from "./presence.ts";
 import { openedSession } from "./session.ts";
-import type { UploadPlace } from "./upload-place.ts";
+import { type UploadPlace, uploadKey } from "./upload-place.ts";
 
 /**
  * True if the blob is there now. False if the registry would not: a plain upload works then, and goes on in the session
@@ -24,7 +24,7 @@ export async function mountBlob(
     const answer = await ask(place, digest, from, signal);
     uploads.mounted(from, true);
     if (answer.status === 202) {
-      uploads.keep(`${place.repository} ${digest}`, await openedSession(answer, place));
+      uploads.keep(uploadKey(place, digest), await openedSession(answer, place));
       return false;
     }
     await drain(answer);

@@ -5,7 +5,7 @@ import { RegistryError } from "../errors.ts";
 import { drain } from "../http.ts";
 import { cancelSession, openedSession } from "./session.ts";
 import type { UploadSession } from "./state.ts";
-import type { UploadPlace } from "./upload-place.ts";
+import { type UploadPlace, uploadKey } from "./upload-place.ts";
 
 /** HEAD of a blob: true if the repository has it. */
 export async function hasBlob(place: UploadPlace, digest: Digest, signal?: AbortSignal): Promise<boolean> {
@@ -34,7 +34,7 @@ export async function findOrOpen(
   signal?: AbortSignal,
 ): Promise<"present" | UploadSession | undefined> {
   const { manners, uploads } = place.client;
-  const opened = uploads.take(`${place.repository} ${digest}`);
+  const opened = uploads.take(uploadKey(place, digest));
   if (opened !== undefined) {
     // A mount that was refused says that it could not be taken over, and not that it is not here.
     if (!(await hasBlob(place, digest, signal))) return opened;

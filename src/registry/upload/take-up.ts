@@ -9,7 +9,7 @@ import { findOrOpen, hasBlob } from "./presence.ts";
 import { cancelSession, statusOf } from "./session.ts";
 import type { UploadRecord } from "./session-notes.ts";
 import type { UploadSession } from "./state.ts";
-import { rememberedLocation, type UploadPlace } from "./upload-place.ts";
+import { rememberedLocation, type UploadPlace, uploadKey } from "./upload-place.ts";
 
 /** What there is of an upload before it begins. */
 export interface Begun {
@@ -37,7 +37,7 @@ export async function findOrTakeUp(
     return found === "present" ? found : { session: found };
   }
   if (await hasBlob(place, descriptor.digest, signal)) return await present(place, left);
-  const opened = place.client.uploads.take(`${place.repository} ${descriptor.digest}`);
+  const opened = place.client.uploads.take(uploadKey(place, descriptor.digest));
   const session = await goOnWith(place, left, descriptor, signal);
   if (session === undefined) return { session: opened };
   if (opened !== undefined) cancelSession(place, opened);
@@ -69,7 +69,7 @@ async function mountFromNotes(
   const stored = place.client.uploads.notes?.stored;
   const from = await stored?.elsewhere(digest, place.repository);
   // A mount in this run that was refused has opened a session: it waits for the upload.
-  if (from === undefined || place.client.uploads.waits(`${place.repository} ${digest}`)) return false;
+  if (from === undefined || place.client.uploads.waits(uploadKey(place, digest))) return false;
   if (!(await mountBlob(place, digest, from, signal))) return false;
   stored?.add(digest, place.repository);
   return true;

@@ -1,5 +1,6 @@
 /** Where an upload goes: a repository, and in it a session whose location each answer tells anew. */
 import { AppError, isAppError } from "../../errors.ts";
+import type { Digest } from "../../oci/digest.ts";
 import type { RegistryClient } from "../client.ts";
 import { type Answer, singleHeader } from "../http.ts";
 
@@ -8,6 +9,11 @@ export interface UploadPlace {
   readonly client: RegistryClient;
   readonly repository: string;
   readonly scopes: readonly string[];
+}
+
+/** What the desk knows an upload by. */
+export function uploadKey({ repository }: Pick<UploadPlace, "repository">, digest: Digest): string {
+  return `${repository} ${digest}`;
 }
 
 /**
