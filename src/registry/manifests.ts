@@ -5,13 +5,19 @@ import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, digestOf, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, type Parsed, parseManifest, usualManifestBytes } from "../oci/manifest.ts";
-import { bareMediaType, isManifestOrIndexType, manifestAccept } from "../oci/media-types.ts";
+import { bareMediaType, isManifestOrIndexType } from "../oci/media-types.ts";
 import type { RegistryClient } from "./client.ts";
 import { printable } from "./errors.ts";
 import { type Answer, drain, singleHeader } from "./http.ts";
 import { manifestRefusal } from "./manifest-refusal.ts";
+import {
+  getManifest,
+  headManifest,
+  manifestName,
+  putManifest,
+  type RepositoryPlace,
+} from "./manifest-requests.ts";
 import { recordReferrer } from "./referrers-tag.ts";
-import { pullScope, pushScope } from "./scopes.ts";
 import { requestWhole } from "./whole.ts";
 
 /** So much is shown of an answer that is no manifest, in characters. */
@@ -22,12 +28,10 @@ const told = new WeakMap<RegistryClient, Set<string>>();
 
 /** The manifests of one repository. Cheap to make; all state is in the client. */
 export class Manifests {
-  readonly #client: RegistryClient;
-  readonly #repository: string;
+  readonly #place: RepositoryPlace;
 
   constructor(client: RegistryClient, repository: string) {
-    this.#client = client;
-    this.#repository = repository;
+    this.#place = { client, repository };
   }
 
   /** One HEAD; a GET where the registry's answer to HEAD is not enough (405, no digest). */
@@ -39,15 +43,7 @@ export class Manifests {
 
   /** GET of a manifest, verified: against the digest asked for, or the one computed where a tag was asked for. */
   async get(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
-    const wanted = {
-      method: "GET",
-      path: this.#manifestPath(reference),
-      what: `read ${this.#naming(reference)}`,
-      scopes: this.#pull,
-      headers: { accept: manifestAccept },
-      signal: options.signal,
-      accept: [200, 404],
-    } as const;
+    const wanted = getManifest(this.#place, reference, options.signal);
     const { answer, bytes } = await requestWhole(this.#client, wanted, maxManifestBytes);
     if (answer.status === 404) throw this.#missing(reference);
     const digest = digestOf(bytes, isDigest(reference) ? algorithmOf(reference) : "sha256");
@@ -126,29 +122,18 @@ export class Manifests {
     const subject = parsed.subject?.digest;
     if (subject === undefined || !isDigest(reference)) return;
     if (singleHeader(answer, "oci-subject")?.trim() === subject) return;
-    await recordReferrer(
-      { client: this.#client, repository: this.#repository },
-      { subject, descriptor, parsed },
-      options.signal,
-    );
+    await recordReferrer(this.#place, { subject, descriptor, parsed }, options.signal);
   }
 
   async #send(bytes: Buffer, parsed: Parsed, reference: string, options: CallOptions): Promise<Answer> {
+    const { mediaType } = parsed;
+    const wanted = putManifest(this.#place, reference, { bytes, mediaType }, options.signal);
     try {
-      const answer = await this.#client.request({
-        method: "PUT",
-        path: this.#manifestPath(reference),
-        what: `write ${this.#naming(reference)}`,
-        scopes: this.#push,
-        headers: { "content-type": parsed.mediaType },
-        body: bytes,
-        signal: options.signal,
-        accept: [200, 201, 202, 204],
-      });
+      const answer = await this.#client.request(wanted);
       await drain(answer);
       return answer;
     } catch (error) {
-      throw manifestRefusal(error, parsed, `write ${this.#naming(reference)}`, this.#client.registry);
+      throw manifestRefusal(error, parsed, wanted.what, this.#client.registry);
     }
   }
 
@@ -172,24 +157,12 @@ export class Manifests {
     );
   }
 
-  get #name(): string {
-    return `${this.#client.registry}/${this.#repository}`;
-  }
-
-  get #pull(): readonly string[] {
-    return [pullScope(this.#repository)];
-  }
-
-  get #push(): readonly string[] {
-    return [pushScope(this.#repository)];
-  }
-
-  #manifestPath(reference: string): string {
-    return `/v2/${this.#repository}/manifests/${reference}`;
+  get #client(): RegistryClient {
+    return this.#place.client;
   }
 
   #naming(reference: string): string {
-    return isDigest(reference) ? `${this.#name}@${reference}` : `${this.#name}:${reference}`;
+    return manifestName(this.#place, reference);
   }
 
   #announced(answer: Answer): Digest | undefined {
@@ -198,12 +171,14 @@ export class Manifests {
   }
 
   #missing(reference: string): AppError {
+    const { client, repository } = this.#place;
+    const host = client.registry;
     return new AppError(
       "NOT_FOUND",
-      `Cannot find ${this.#naming(reference)}: ${this.#client.registry} has no such ${isDigest(reference) ? "manifest" : "tag"}`,
+      `Cannot find ${this.#naming(reference)}: ${host} has no such ${isDigest(reference) ? "manifest" : "tag"}`,
       {
-        hint: `check the name; mirror ls ${this.#name} shows the tags that are there`,
-        details: { host: this.#client.registry, repository: this.#repository, reference },
+        hint: `check the name; mirror ls ${host}/${repository} shows the tags that are there`,
+        details: { host, repository, reference },
       },
     );
   }
@@ -257,15 +232,7 @@ export class Manifests {
 
   /** A HEAD; undefined where its answer does not tell enough and only a GET will do. */
   async #head(reference: string, options: CallOptions): Promise<Descriptor | "missing" | undefined> {
-    const answer = await this.#client.request({
-      method: "HEAD",
-      path: this.#manifestPath(reference),
-      what: `look for ${this.#naming(reference)}`,
-      scopes: this.#pull,
-      headers: { accept: manifestAccept },
-      signal: options.signal,
-      accept: [200, 404, 405],
-    });
+    const answer = await this.#client.request(headManifest(this.#place, reference, options.signal));
     await drain(answer);
     if (answer.status === 404) return "missing";
     const digest = this.#announced(answer);

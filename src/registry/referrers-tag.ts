@@ -7,18 +7,12 @@ import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import { maxManifestBytes, type Parsed, type ParsedIndex, parseManifest } from "../oci/manifest.ts";
-import { manifestAccept, mediaTypes } from "../oci/media-types.ts";
+import { mediaTypes } from "../oci/media-types.ts";
 import type { RegistryClient } from "./client.ts";
 import { RegistryError } from "./errors.ts";
 import { drain } from "./http.ts";
-import { pullScope, pushScope } from "./scopes.ts";
+import { getManifest, manifestName, putManifest, type RepositoryPlace } from "./manifest-requests.ts";
 import { requestWhole } from "./whole.ts";
-
-/** A repository, for what is kept in it. */
-export interface ReferrersPlace {
-  readonly client: RegistryClient;
-  readonly repository: string;
-}
 
 /** A manifest with a subject. */
 interface Referrer {
@@ -44,25 +38,16 @@ export function referrersTag(subject: Digest): string {
  * Throws what the registry answered otherwise.
  */
 export async function readReferrersTag(
-  { client, repository }: ReferrersPlace,
+  place: RepositoryPlace,
   subject: Digest,
   signal?: AbortSignal,
 ): Promise<{ readonly index: ParsedIndex; readonly bytes: Buffer } | "other" | undefined> {
   const tag = referrersTag(subject);
-  const name = `${client.registry}/${repository}:${tag}`;
-  const wanted = {
-    method: "GET",
-    path: `/v2/${repository}/manifests/${tag}`,
-    what: `read ${name}`,
-    scopes: [pullScope(repository)],
-    headers: { accept: manifestAccept },
-    signal,
-    accept: [200, 404],
-  } as const;
-  const { answer, bytes } = await requestWhole(client, wanted, maxManifestBytes);
+  const wanted = getManifest(place, tag, signal);
+  const { answer, bytes } = await requestWhole(place.client, wanted, maxManifestBytes);
   if (answer.status === 404) return undefined;
   try {
-    const parsed = parseManifest(bytes, mediaTypes.ociIndex, name);
+    const parsed = parseManifest(bytes, mediaTypes.ociIndex, manifestName(place, tag));
     if (parsed.kind === "index" && parsed.mediaType === mediaTypes.ociIndex) return { index: parsed, bytes };
   } catch (error) {
     if (!isAppError(error, "INTEGRITY", "REGISTRY")) throw error;
@@ -77,7 +62,7 @@ export async function readReferrersTag(
  * image is not there.
  */
 export async function recordReferrer(
-  place: ReferrersPlace,
+  place: RepositoryPlace,
   referrer: Referrer,
   signal?: AbortSignal,
 ): Promise<void> {
@@ -95,10 +80,10 @@ export async function recordReferrer(
   }
 }
 
-async function record(place: ReferrersPlace, referrer: Referrer, signal?: AbortSignal): Promise<void> {
-  const { client, repository } = place;
+async function record(place: RepositoryPlace, referrer: Referrer, signal?: AbortSignal): Promise<void> {
+  const { client } = place;
   const { subject, descriptor } = referrer;
-  const name = `${client.registry}/${repository}:${referrersTag(subject)}`;
+  const name = manifestName(place, referrersTag(subject));
   const gone = new Set<Digest>();
   for (let attempt = 1; ; attempt += 1) {
     const found = await readReferrersTag(place, subject, signal);
@@ -118,7 +103,11 @@ async function record(place: ReferrersPlace, referrer: Referrer, signal?: AbortS
     }
     if (attempt > 1) await client.clock.sleep(backoffMs(attempt - 1, client.clock), signal);
     try {
-      await write(place, referrersTag(subject), withEntry(found?.bytes, entryOf(referrer), gone), signal);
+      const index = {
+        bytes: withEntry(found?.bytes, entryOf(referrer), gone),
+        mediaType: mediaTypes.ociIndex,
+      };
+      await drain(await client.request(putManifest(place, referrersTag(subject), index, signal)));
     } catch (error) {
       if (!(error instanceof RegistryError) || !refusedStatuses.includes(error.status)) throw error;
       // Others' referrers that were deleted since would keep ours out.
@@ -135,25 +124,6 @@ async function record(place: ReferrersPlace, referrer: Referrer, signal?: AbortS
       return;
     }
   }
-}
-
-async function write(
-  { client, repository }: ReferrersPlace,
-  tag: string,
-  bytes: Buffer,
-  signal?: AbortSignal,
-): Promise<void> {
-  const answer = await client.request({
-    method: "PUT",
-    path: `/v2/${repository}/manifests/${tag}`,
-    what: `write ${client.registry}/${repository}:${tag}`,
-    scopes: [pushScope(repository)],
-    headers: { "content-type": mediaTypes.ociIndex },
-    body: bytes,
-    signal,
-    accept: [200, 201, 202, 204],
-  });
-  await drain(answer);
 }
 
 /** The entry of distribution-spec "Pushing Manifests with Subject": type and annotations are the manifest's own. */

@@ -7,8 +7,9 @@ import { mediaTypes } from "../oci/media-types.ts";
 import { parseProblems } from "./errors.ts";
 import { singleHeader } from "./http.ts";
 import { nextPage, noSuchRepository } from "./listing.ts";
+import { manifestName, type RepositoryPlace } from "./manifest-requests.ts";
 import { Manifests } from "./manifests.ts";
-import { type ReferrersPlace, readReferrersTag } from "./referrers-tag.ts";
+import { readReferrersTag } from "./referrers-tag.ts";
 import { pullScope } from "./scopes.ts";
 import { requestWhole, type WholeAnswer } from "./whole.ts";
 
@@ -36,7 +37,7 @@ const cosignEndings = ["sig", "att", "sbom"] as const;
  * cosign's tags. Throws NOT_FOUND if there is no such repository, and what the registry answered otherwise.
  */
 export async function listReferrers(
-  place: ReferrersPlace,
+  place: RepositoryPlace,
   subject: Digest,
   options: ReferrersOptions = {},
 ): Promise<readonly Referrer[]> {
@@ -59,12 +60,12 @@ export async function listReferrers(
 
 /** The referrers API, page by page; nothing where the registry does not have it. */
 async function askRegistry(
-  place: ReferrersPlace,
+  place: RepositoryPlace,
   subject: Digest,
   { artifactType, signal }: ReferrersOptions,
 ): Promise<readonly Descriptor[]> {
   const { client, repository } = place;
-  const what = `list what refers to ${client.registry}/${repository}@${subject}`;
+  const what = `list what refers to ${manifestName(place, subject)}`;
   const query = artifactType === undefined ? "" : `?artifactType=${encodeURIComponent(artifactType)}`;
   const found: Descriptor[] = [];
   const seen = new Set<string>();
@@ -110,7 +111,7 @@ function pageOf(bytes: Buffer, name: string): readonly Descriptor[] | undefined 
 
 /** What cosign attaches by tags of its own, which no specification knows. */
 async function cosignTags(
-  { client, repository }: ReferrersPlace,
+  { client, repository }: RepositoryPlace,
   subject: Digest,
   signal?: AbortSignal,
 ): Promise<readonly Referrer[]> {
