@@ -11,6 +11,7 @@ import { isAlive, Owner, thisProcess } from "../content/owner.ts";
 import { reached } from "../content/points.ts";
 import { AppError, systemCode } from "../errors.ts";
 import { diskError } from "./disk.ts";
+import { lockPath } from "./part-place.ts";
 
 /** Others may come and go while we try: beyond this something else is wrong. */
 const maxTries = 50;
@@ -33,7 +34,7 @@ export class BundleLock {
    * owner's process id, or DISK.
    */
   static async take(bundle: string): Promise<BundleLock> {
-    const path = `${bundle}.part.lock`;
+    const path = lockPath(bundle);
     const text = JSON.stringify({ ...thisProcess(), nonce: randomBytes(8).toString("hex") });
     try {
       await acquire(path, text);
@@ -47,7 +48,7 @@ export class BundleLock {
 
   /** True if there is a lock, whether anybody holds it or not. */
   static async isThere(bundle: string): Promise<boolean> {
-    return await readFile(`${bundle}.part.lock`).then(
+    return await readFile(lockPath(bundle)).then(
       () => true,
       () => false,
     );

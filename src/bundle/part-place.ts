@@ -19,6 +19,11 @@ export function spillPath(path: string): string {
   return `${partPath(path)}.move`;
 }
 
+/** Which process writes it. */
+export function lockPath(path: string): string {
+  return `${partPath(path)}.lock`;
+}
+
 /** Where a path leads that is a symbolic link, to something that need not be there yet; the path itself otherwise. */
 export async function followLink(path: string): Promise<string> {
   const target = await readlink(path).catch(() => undefined);
@@ -52,8 +57,7 @@ export async function checkBundlePath(path: string): Promise<void> {
  * of the part: it is laid out sparse). Throws DISK with both figures.
  */
 export async function checkSpace(path: string, needed: number, occupied: number): Promise<void> {
-  const { bavail, bsize } = await statfs(dirname(path));
-  const free = bavail * bsize + occupied;
+  const free = (await freeBytes(dirname(path))) + occupied;
   if (free >= needed) return;
   throw new AppError(
     "DISK",
@@ -67,8 +71,13 @@ export async function checkSpace(path: string, needed: number, occupied: number)
 
 /** True if the disk has room for so many bytes besides what is there. */
 export async function hasRoomFor(path: string, bytes: number): Promise<boolean> {
-  const { bavail, bsize } = await statfs(dirname(path));
-  return bavail * bsize >= bytes;
+  return (await freeBytes(dirname(path))) >= bytes;
+}
+
+/** What the disk that a folder is on has free for this user, in bytes. Throws what the system says. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
 }
 
 /** Puts a rename on the disk: fsync of a folder, where the file system knows that. */

@@ -12,7 +12,7 @@ import { Journal } from "./journal.ts";
 import { type Journalled, readJournal } from "./journal-lines.ts";
 import type { Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
-import { finishMove } from "./move.ts";
+import { finishMove, type MoveOptions } from "./move.ts";
 import { frame } from "./part-blob.ts";
 import { findPart, openPartFile, type PartShape, partName, removePart } from "./part-file.ts";
 import { checkSpace, hasRoomFor, journalPath, spillPath } from "./part-place.ts";
@@ -98,8 +98,7 @@ export async function changeLayout(
   { shape, signal }: { readonly shape: PartShape; readonly signal: AbortSignal | undefined },
 ): Promise<ReadonlySet<Digest>> {
   const name = partName(shape);
-  const moving = { log: journal, spillPath: spillPath(shape.path), name, signal };
-  const placed = await relocate(file, whole, layout, moving);
+  const placed = await relocate(file, whole, layout, movingIn(shape, journal, signal));
   const found = new Set<Digest>();
   for (const entry of layout.blobs.values()) {
     if (entry.size > 0 ? !placed.has(entry.digest) : !whole.has(entry.digest)) continue;
@@ -150,12 +149,7 @@ async function takeUp(
   { claims, step }: Journalled,
   options: PartOptions,
 ): Promise<Map<Digest, Claim>> {
-  const moving = {
-    log: journal,
-    spillPath: spillPath(shape.path),
-    name: partName(shape),
-    signal: options.signal,
-  };
+  const moving = movingIn(shape, journal, options.signal);
   const known = new Map(claims);
   if (step !== undefined) {
     const log: MoveLog = {
@@ -169,6 +163,10 @@ async function takeUp(
     await finishMove(file, step, { ...moving, log });
   }
   return new Map(await relocate(file, known, layout, moving));
+}
+
+function movingIn(shape: PartShape, log: MoveLog, signal: AbortSignal | undefined): MoveOptions {
+  return { log, spillPath: spillPath(shape.path), name: partName(shape), signal };
 }
 
 /**

@@ -15,13 +15,14 @@
  * What is in another order is put behind the end of everything first, and fetched from there at last. It is little:
  * layers are sorted by digest in every bundle. If the disk has no room for that, the claim is given up.
  */
-import { rm, statfs } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Digest } from "../oci/digest.ts";
 import type { Claim } from "./claims.ts";
 import { diskError } from "./disk.ts";
 import type { Layout } from "./layout.ts";
 import { type MoveOptions, Mover } from "./move.ts";
+import { freeBytes } from "./part-place.ts";
 import type { PositionalFile } from "./positional-file.ts";
 
 /** Left for the piece that is saved, and for the journal. Bytes. */
@@ -173,11 +174,11 @@ async function spareBytes(
   { spillPath, name }: MoveOptions,
 ): Promise<number> {
   try {
-    const { bavail, bsize } = await statfs(dirname(spillPath));
+    const free = await freeBytes(dirname(spillPath));
     const found = await file.stat({ bigint: true });
     const [size, blocks] = [Number(found.size), Number(found.blocks)];
     // The file is sparse: what is not there yet will be taken from what is free.
-    return bavail * bsize - Math.max(0, Math.max(size, layout.totalBytes) - blocks * 512) - reservedBytes;
+    return free - Math.max(0, Math.max(size, layout.totalBytes) - blocks * 512) - reservedBytes;
   } catch (error) {
     throw diskError(`write ${name}`, error);
   }

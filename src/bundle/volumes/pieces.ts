@@ -3,10 +3,11 @@
  * there together. It is content of a bundle as any other, and proved as such when it is read.
  */
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { diskError, writeAll } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
+import { freeBytes } from "../part-place.ts";
 import type { PositionalReader } from "../positional-file.ts";
 
 /** Bytes of a bundle. */
@@ -72,9 +73,8 @@ export class Pieces {
       const missing = wanted.filter((range) => !this.covers(range));
       if (missing.length === 0) return await this.#tidy(wanted.length === 0);
       await mkdir(this.folder, { recursive: true, mode: 0o700 });
-      const { bavail, bsize } = await statfs(this.folder);
       const needed = missing.reduce((sum, { length }) => sum + length, reservedBytes);
-      if (bavail * bsize < needed) return false;
+      if ((await freeBytes(this.folder)) < needed) return false;
       for (const range of missing) await this.#copy(from, range);
       return await this.#tidy(false);
     } catch (error) {
