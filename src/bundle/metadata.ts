@@ -65,6 +65,12 @@ export interface BundleDescription {
 }
 
 export const mirrorFilePath = "mirror.json";
+/** What an OCI layout or an archive of Docker's has besides its content, and a bundle in front of `mirror.json`. */
+export const foreignFilePaths: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
+/** The files at the front of a bundle. */
+export const metadataPaths: ReadonlySet<string> = new Set([...foreignFilePaths, mirrorFilePath]);
+/** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
+export const maxMetadataBytes = 256 * 1024 * 1024;
 
 /** Makes the metadata files, in the order in which they lie in the bundle. `base`: what a delta leans on. */
 export function makeMetadata(

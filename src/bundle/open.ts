@@ -9,15 +9,12 @@ import { FolderFiles } from "./archive/folder-files.ts";
 import { TarFiles } from "./archive/tar-files.ts";
 import type { Bundle } from "./bundle.ts";
 import { diskError } from "./disk.ts";
-import { mirrorFilePath } from "./metadata.ts";
+import { foreignFilePaths, mirrorFilePath } from "./metadata.ts";
 import { BundleReader } from "./reader.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 import { isVolumeSet, type VolumeOptions } from "./volumes/volume-set.ts";
 
 export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {}
-
-/** In front of mirror.json there are these at most. */
-const metadataPaths: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
 
 /**
  * Opens a bundle, an archive of another tool (docker save, podman save, skopeo, oras, ctr, hauler, crane; plain, gzip or
@@ -60,10 +57,10 @@ async function look(path: string): Promise<{ readonly ours: boolean; readonly he
     const first = await readBlock(file, 0);
     let block = first;
     let offset = 0;
-    for (let count = 0; count <= metadataPaths.size && block.byteLength === blockBytes; count += 1) {
+    for (let count = 0; count <= foreignFilePaths.size && block.byteLength === blockBytes; count += 1) {
       const header = headerOf(block);
       if (header?.name === mirrorFilePath) return { ours: true, head: first.subarray(0, magicBytes) };
-      if (header === undefined || !metadataPaths.has(header.name) || !Number.isSafeInteger(header.size))
+      if (header === undefined || !foreignFilePaths.has(header.name) || !Number.isSafeInteger(header.size))
         break;
       offset += blockBytes + header.size + paddingOf(header.size);
       block = await readBlock(file, offset);

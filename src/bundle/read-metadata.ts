@@ -2,18 +2,9 @@
 import { AppError } from "../errors.ts";
 import { diskError, readExactly } from "./disk.ts";
 import type { MetadataFile } from "./layout.ts";
-import { mirrorFilePath } from "./metadata.ts";
+import { maxMetadataBytes, metadataPaths, mirrorFilePath } from "./metadata.ts";
 import type { PositionalReader } from "./positional-file.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
-
-/** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
-const maxMetadataBytes = 256 * 1024 * 1024;
-const metadataPaths: ReadonlySet<string> = new Set([
-  "oci-layout",
-  "index.json",
-  "manifest.json",
-  mirrorFilePath,
-]);
 
 type Readable = Pick<PositionalReader, "read">;
 

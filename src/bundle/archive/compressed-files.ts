@@ -7,6 +7,7 @@ import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { once } from "../../content/once.ts";
 import { diskError } from "../disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "../file-identity.ts";
+import { foreignFilePaths } from "../metadata.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
 import { decompress } from "./compression.ts";
 import { StreamCursor } from "./cursor.ts";
@@ -20,7 +21,6 @@ const keeping = [
   { upTo: 64 * 1024, together: 64 * 1024 * 1024 },
   { upTo: 4 * 1024 * 1024, together: 16 * 1024 * 1024 },
 ] as const;
-const metadataNames: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
 
 export class CompressedFiles implements ArchiveFiles {
   readonly path: string;
@@ -99,7 +99,7 @@ export class CompressedFiles implements ArchiveFiles {
     const left = keeping.map(({ together }) => together);
     const keeps = ({ name, size }: TarFile): boolean => {
       const at = keeping.findIndex(({ upTo }, index) => size <= upTo && size <= (left[index] ?? 0));
-      if (at < 0) return metadataNames.has(name);
+      if (at < 0) return foreignFilePaths.has(name);
       left[at] = (left[at] ?? 0) - size;
       return true;
     };
@@ -108,7 +108,7 @@ export class CompressedFiles implements ArchiveFiles {
         if (keeps(file) && file.size <= keeping[1].upTo) {
           // A copy: what was read may be a part of something far larger.
           this.#kept.set(file.name, Buffer.from(await readWhole(cursor, file.size)));
-        } else if (!file.name.startsWith("blobs/") && !metadataNames.has(file.name)) {
+        } else if (!file.name.startsWith("blobs/") && !foreignFilePaths.has(file.name)) {
           const facts = await readLayerFacts(cursor.content(file.size), `${file.name} in ${this.path}`);
           this.#facts.set(file.name, facts);
         }

@@ -6,6 +6,7 @@ import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { systemCode } from "../../errors.ts";
 import { diskError } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
+import { foreignFilePaths } from "../metadata.ts";
 import { unreadArchive } from "./archive-error.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
 import { readable } from "./tar-scan.ts";
@@ -13,7 +14,6 @@ import { readable } from "./tar-scan.ts";
 /** Looked at at a time. */
 const statConcurrency = 32;
 const hexLengths: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 };
-const metadataNames = ["oci-layout", "index.json", "manifest.json"] as const;
 
 export class FolderFiles implements ArchiveFiles {
   readonly path: string;
@@ -28,7 +28,7 @@ export class FolderFiles implements ArchiveFiles {
 
   /** Looks at what is there. Throws DISK. */
   static async open(path: string): Promise<FolderFiles> {
-    const names: string[] = [...metadataNames];
+    const names: string[] = [...foreignFilePaths];
     for (const [algorithm, length] of Object.entries(hexLengths)) {
       const found = await readdir(join(path, "blobs", algorithm)).catch((error: unknown) => {
         if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return [];

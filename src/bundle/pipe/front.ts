@@ -4,20 +4,11 @@ import { type AppError, toAppError } from "../../errors.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { maxManifestBytes } from "../../oci/manifest.ts";
 import type { BlobEntry, Layout, LayoutEntry, MetadataFile } from "../layout.ts";
-import { type BundleDescription, mirrorFilePath } from "../metadata.ts";
+import { type BundleDescription, maxMetadataBytes, metadataPaths, mirrorFilePath } from "../metadata.ts";
 import { proveMetadata } from "../prove-metadata.ts";
 import { blockBytes, paddingOf, readHeader } from "../tar-header.ts";
 import { Ended, type Feed } from "./feed.ts";
 import { damaged, deltaInPipe, endedEarly, notABundle, nothingCame } from "./pipe-errors.ts";
-
-/** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
-const maxMetadataBytes = 256 * 1024 * 1024;
-const metadataPaths: ReadonlySet<string> = new Set([
-  "oci-layout",
-  "index.json",
-  "manifest.json",
-  mirrorFilePath,
-]);
 
 /** What the front tells. */
 export interface Front {
