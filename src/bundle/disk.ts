@@ -38,6 +38,13 @@ export function diskError(what: string, cause: unknown): AppError {
   });
 }
 
+/** For the `catch` of a file operation: throws its {@link diskError}. */
+export function asDiskError(what: string): (cause: unknown) => never {
+  return (cause) => {
+    throw diskError(what, cause);
+  };
+}
+
 /** libuv has no names for some (EDQUOT, ESTALE): `Unknown system error -122`. */
 function nameOf(code: string): string {
   const number = Number(/^Unknown system error -(\d+)$/.exec(code)?.[1]);
@@ -87,9 +94,7 @@ export async function readInto<T extends Uint8Array>(
   while (filled < buffer.byteLength) {
     const { bytesRead } = await file
       .read(buffer, filled, buffer.byteLength - filled, position + filled)
-      .catch((error: unknown) => {
-        throw diskError(`read ${name}`, error);
-      });
+      .catch(asDiskError(`read ${name}`));
     if (bytesRead === 0) {
       throw new AppError(
         "INTEGRITY",

@@ -1,6 +1,6 @@
 /** Tells whether a file that is open has changed since: then what is read from it is of no bundle that ever was. */
 import { AppError } from "../errors.ts";
-import { diskError } from "./disk.ts";
+import { asDiskError } from "./disk.ts";
 import type { PositionalReader } from "./positional-file.ts";
 
 /** What a change does not leave as it was. Size in bytes. */
@@ -11,9 +11,7 @@ export interface FileIdentity {
 
 /** How an open file is now. Throws DISK. */
 export async function identify(file: Pick<PositionalReader, "stat">, path: string): Promise<FileIdentity> {
-  const found = await file.stat({ bigint: true }).catch((error: unknown) => {
-    throw diskError(`read ${path}`, error);
-  });
+  const found = await file.stat({ bigint: true }).catch(asDiskError(`read ${path}`));
   return { size: Number(found.size), mtimeNs: found.mtimeNs };
 }
 

@@ -8,7 +8,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { reached } from "../content/points.ts";
 import { digestOf } from "../oci/digest.ts";
 import type { Claim, MoveLog, MoveStep } from "./claims.ts";
-import { diskError, readExactly, readInto, writeAll } from "./disk.ts";
+import { asDiskError, readExactly, readInto, writeAll } from "./disk.ts";
 import type { PositionalFile } from "./positional-file.ts";
 
 const defaultPieceBytes = 4 * 1024 * 1024;
@@ -149,9 +149,7 @@ export class Mover implements AsyncDisposable {
   async #openSpill(): Promise<FileHandle> {
     const { spillPath } = this.#options;
     this.#spill ??= await open(spillPath, constants.O_RDWR | constants.O_CREAT, 0o644).catch(
-      (error: unknown) => {
-        throw diskError(`write ${spillPath}`, error);
-      },
+      asDiskError(`write ${spillPath}`),
     );
     return this.#spill;
   }

@@ -8,7 +8,7 @@ import { compressionOf, magicBytes } from "./archive/compression.ts";
 import { FolderFiles } from "./archive/folder-files.ts";
 import { TarFiles } from "./archive/tar-files.ts";
 import type { Bundle } from "./bundle.ts";
-import { diskError } from "./disk.ts";
+import { asDiskError, diskError } from "./disk.ts";
 import { foreignFilePaths, mirrorFilePath } from "./metadata.ts";
 import { BundleReader } from "./reader.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
@@ -23,9 +23,7 @@ export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {}
  */
 export async function openBundle(path: string, options: OpenBundleOptions = {}): Promise<Bundle> {
   if (await isVolumeSet(path)) return await BundleReader.open(path, options);
-  const found = await stat(path).catch((error: unknown) => {
-    throw diskError(`read ${path}`, error);
-  });
+  const found = await stat(path).catch(asDiskError(`read ${path}`));
   if (found.isDirectory()) return await ArchiveBundle.open(await FolderFiles.open(path), options);
   if (!found.isFile())
     throw new AppError("BUNDLE", `Cannot read ${path}: it is neither a file nor a folder`, {
@@ -50,9 +48,7 @@ export async function openBundle(path: string, options: OpenBundleOptions = {}):
 
 /** Reads the first headers: a bundle of ours has mirror.json among them. */
 async function look(path: string): Promise<{ readonly ours: boolean; readonly head: Buffer }> {
-  const file = await open(path, "r").catch((error: unknown) => {
-    throw diskError(`read ${path}`, error);
-  });
+  const file = await open(path, "r").catch(asDiskError(`read ${path}`));
   try {
     const first = await readBlock(file, 0);
     let block = first;

@@ -7,7 +7,7 @@ import { basename } from "node:path";
 import { reached } from "../content/points.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Claim, Mark, MoveLog } from "./claims.ts";
-import { diskError, writeAll } from "./disk.ts";
+import { asDiskError, diskError, writeAll } from "./disk.ts";
 import { Journal } from "./journal.ts";
 import { type Journalled, readJournal } from "./journal-lines.ts";
 import type { Layout } from "./layout.ts";
@@ -49,9 +49,7 @@ export async function openPart(shape: PartShape, layout: Layout, options: PartOp
   const { path } = shape;
   const name = partName(shape);
   const journalled = await readJournal(journalPath(path));
-  const found = await findPart(shape).catch((error: unknown) => {
-    throw diskError(`read ${name}`, error);
-  });
+  const found = await findPart(shape).catch(asDiskError(`read ${name}`));
   const loss = lossOf(journalled, found.state);
   const isNew = loss !== undefined || journalled.claims.size === 0 || found.state !== "usable";
   if (loss !== undefined) options.onNote?.(`${basename(path)}: the pull starts afresh, since ${loss}`);

@@ -1,6 +1,6 @@
 /** The files at the front of a bundle and its tar headers, read and compared with what they have to be. */
 import { AppError } from "../errors.ts";
-import { diskError, readExactly } from "./disk.ts";
+import { asDiskError, readExactly } from "./disk.ts";
 import type { MetadataFile } from "./layout.ts";
 import { maxMetadataBytes, metadataPaths, mirrorFilePath } from "./metadata.ts";
 import type { PositionalReader } from "./positional-file.ts";
@@ -57,9 +57,7 @@ async function firstHeader(
   ours: boolean,
 ): Promise<{ name: string; size: number } | undefined> {
   const block = Buffer.alloc(blockBytes);
-  const { bytesRead } = await file.read(block, 0, blockBytes, offset).catch((error: unknown) => {
-    throw diskError(`read ${path}`, error);
-  });
+  const { bytesRead } = await file.read(block, 0, blockBytes, offset).catch(asDiskError(`read ${path}`));
   if (bytesRead < blockBytes) {
     if (ours) throw damaged(path, "it is truncated");
     throw notABundle(path);

@@ -17,7 +17,7 @@ import { type Digest, isDigest } from "../oci/digest.ts";
 import { maxManifestBytes, parseManifest } from "../oci/manifest.ts";
 import type { Bundle } from "./bundle.ts";
 import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./delta.ts";
-import { diskError, readExactly } from "./disk.ts";
+import { asDiskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
 import type { BlobEntry, BundleContents, Layout } from "./layout.ts";
@@ -270,9 +270,7 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
 }
 
 async function openFile(path: string): Promise<PositionalReader> {
-  const unreadable = (error: unknown): never => {
-    throw diskError(`read ${path}`, error);
-  };
+  const unreadable = asDiskError(`read ${path}`);
   // A pipe is not even opened: that would wait for its other end.
   if (!(await stat(path).catch(unreadable)).isFile()) {
     throw new AppError("BUNDLE", `Cannot read ${path}: it is not a file`, {

@@ -2,7 +2,7 @@
 import { access, constants, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
-import { diskError } from "./disk.ts";
+import { asDiskError, diskError } from "./disk.ts";
 import { journalPath, partPath } from "./part-place.ts";
 
 const stickyBit = 0o1000;
@@ -13,9 +13,7 @@ const stickyBit = 0o1000;
  */
 export async function checkWritable(path: string): Promise<void> {
   const folder = dirname(path);
-  await access(folder, constants.W_OK | constants.X_OK).catch((error: unknown) => {
-    throw diskError(`write ${path}`, error);
-  });
+  await access(folder, constants.W_OK | constants.X_OK).catch(asDiskError(`write ${path}`));
   for (const file of [partPath(path), journalPath(path)]) {
     await access(file, constants.W_OK).catch((error: unknown) => {
       if (systemCode(error) !== "ENOENT") throw diskError(`write ${file}`, error);

@@ -5,7 +5,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { once } from "../../content/once.ts";
-import { diskError } from "../disk.ts";
+import { asDiskError } from "../disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "../file-identity.ts";
 import { foreignFilePaths } from "../metadata.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
@@ -52,9 +52,7 @@ export class CompressedFiles implements ArchiveFiles {
     compression: "gzip" | "zstd",
     options: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<CompressedFiles> {
-    const file = await open(path, "r").catch((error: unknown) => {
-      throw diskError(`read ${path}`, error);
-    });
+    const file = await open(path, "r").catch(asDiskError(`read ${path}`));
     try {
       const identity = await identify(file, path);
       const files = new CompressedFiles(path, { file, identity }, compression);
@@ -131,9 +129,9 @@ export class CompressedFiles implements ArchiveFiles {
     for (let at = 0; at < this.totalBytes; ) {
       signal?.throwIfAborted();
       const piece = Buffer.allocUnsafeSlow(pieceBytes);
-      const { bytesRead } = await this.#file.read(piece, 0, pieceBytes, at).catch((error: unknown) => {
-        throw diskError(`read ${this.path}`, error);
-      });
+      const { bytesRead } = await this.#file
+        .read(piece, 0, pieceBytes, at)
+        .catch(asDiskError(`read ${this.path}`));
       if (bytesRead === 0) return;
       at += bytesRead;
       yield piece.subarray(0, bytesRead);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
 import { systemCode } from "../../errors.ts";
-import { diskError } from "../disk.ts";
+import { asDiskError, diskError } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
 import { foreignFilePaths } from "../metadata.ts";
 import { unreadArchive } from "./archive-error.ts";
@@ -58,9 +58,7 @@ export class FolderFiles implements ArchiveFiles {
     const path = join(this.path, file.name);
     const { offset = 0 } = options;
     return (async function* (): AsyncGenerator<Uint8Array, void> {
-      const handle = await open(path, "r").catch((error: unknown) => {
-        throw diskError(`read ${path}`, error);
-      });
+      const handle = await open(path, "r").catch(asDiskError(`read ${path}`));
       try {
         yield* readFileRange(handle, offset, file.size - offset, path);
       } finally {

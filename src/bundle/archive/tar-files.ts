@@ -1,7 +1,7 @@
 /** A plain tar, read where it lies: one scan of its headers, then random access. */
 import { type FileHandle, open } from "node:fs/promises";
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
-import { diskError } from "../disk.ts";
+import { asDiskError } from "../disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "../file-identity.ts";
 import { readFileRange } from "../file-range.ts";
 import type { ArchiveFile, ArchiveFiles } from "./archive-files.ts";
@@ -25,9 +25,7 @@ export class TarFiles implements ArchiveFiles {
 
   /** Scans the headers. Throws DISK, and as {@link TarIndex.read}. */
   static async open(path: string): Promise<TarFiles> {
-    const file = await open(path, "r").catch((error: unknown) => {
-      throw diskError(`read ${path}`, error);
-    });
+    const file = await open(path, "r").catch(asDiskError(`read ${path}`));
     try {
       const identity = await identify(file, path);
       const isSame = async (first: TarFile, second: TarFile): Promise<boolean> =>

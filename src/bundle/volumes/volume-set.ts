@@ -7,7 +7,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import { AppError, isAppError } from "../../errors.ts";
 import type { Digest } from "../../oci/digest.ts";
-import { diskError } from "../disk.ts";
+import { asDiskError, diskError } from "../disk.ts";
 import { readFileRange } from "../file-range.ts";
 import type { PositionalReader, PositionalStats } from "../positional-file.ts";
 import { findSet, type VolumeState } from "./find-set.ts";
@@ -53,9 +53,7 @@ export class VolumeSet implements PositionalReader {
    * file. Undefined if it means none. Throws DISK, BUNDLE, or INTEGRITY if what is there is too little to tell.
    */
   static async open(path: string, options: VolumeOptions = {}): Promise<VolumeSet | undefined> {
-    const found = await findSet(path).catch((error: unknown) => {
-      throw diskError(`read ${path}`, error);
-    });
+    const found = await findSet(path).catch(asDiskError(`read ${path}`));
     if (found === undefined) return undefined;
     const files: (FileHandle | undefined)[] = [];
     try {
@@ -214,9 +212,7 @@ export class VolumeSet implements PositionalReader {
 
 /** True if a path means a bundle in volumes. Throws DISK. */
 export async function isVolumeSet(path: string): Promise<boolean> {
-  const found = await findSet(path).catch((error: unknown) => {
-    throw diskError(`read ${path}`, error);
-  });
+  const found = await findSet(path).catch(asDiskError(`read ${path}`));
   return found !== undefined;
 }
 
