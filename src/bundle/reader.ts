@@ -20,8 +20,9 @@ import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./
 import { asDiskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
 import { readFileRange } from "./file-range.ts";
+import { noSuchImage, rootOf, rootType } from "./find-image.ts";
 import type { BlobEntry, BundleContents, Layout } from "./layout.ts";
-import { type BundleDescription, type BundleImage, imageName } from "./metadata.ts";
+import type { BundleDescription, BundleImage } from "./metadata.ts";
 import type { PositionalReader } from "./positional-file.ts";
 import { proveMetadata } from "./prove-metadata.ts";
 import { checkHeader, compareHeader, damaged, readMetadata } from "./read-metadata.ts";
@@ -92,13 +93,9 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
 
   /** The images by the name they were asked for, or by digest. */
   async resolve(reference: string): Promise<Descriptor> {
-    const image = this.images.find(
-      (candidate) => candidate.root.digest === reference || imageName(candidate) === reference,
-    );
-    if (image !== undefined) return image.root;
-    throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`, {
-      hint: `mirror ls ${this.path} shows what is in it`,
-    });
+    const root = rootOf(this, reference);
+    if (root === undefined) throw noSuchImage(this, reference);
+    return root;
   }
 
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
@@ -109,8 +106,7 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
     const bytes = await readAll(content, descriptor, maxManifestBytes).catch(async (error: unknown) => {
       throw await this.#judged(error, digest);
     });
-    const rooted = this.images.find((image) => image.root.digest === digest)?.root.mediaType;
-    const { mediaType } = parseManifest(bytes, options.mediaType ?? rooted ?? "", digest);
+    const { mediaType } = parseManifest(bytes, options.mediaType ?? rootType(this, digest) ?? "", digest);
     return { bytes, descriptor: { mediaType, digest, size: entry.size } };
   }
 

@@ -1,5 +1,6 @@
 import { Args } from "@oclif/core";
 import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
+import { noSuchImage } from "../bundle/find-image.ts";
 import { type BundleImage, imageName } from "../bundle/metadata.ts";
 import { openBundle } from "../bundle/open.ts";
 import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
@@ -12,7 +13,7 @@ import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import { Session } from "../cli/session.ts";
-import { AppError, isAppError } from "../errors.ts";
+import { isAppError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatReference, parseReference, tagOrDigest } from "../oci/reference.ts";
 import { listReferrers } from "../registry/referrers.ts";
@@ -111,10 +112,7 @@ export default class Inspect extends MirrorCommand {
     if (bundle instanceof PipeReader) await bundle.keepConfigs();
     this.#base = baseOf(bundle);
     const images = bundle.images.filter((image) => wanted === undefined || isCalled(image, wanted));
-    if (images.length === 0)
-      throw new AppError("NOT_FOUND", `Cannot find ${wanted ?? "an image"} in ${path}`, {
-        hint: `mirror ls ${path} shows what is in it`,
-      });
+    if (images.length === 0) throw noSuchImage({ path }, wanted ?? "an image");
     const described: ImageDescription[] = [];
     for (const image of images) {
       signal.throwIfAborted();

@@ -15,6 +15,7 @@ import { maxManifestBytes, type Parsed, parseManifest, successors } from "../../
 import { isForeignLayerType, isManifestOrIndexType, mediaTypes } from "../../oci/media-types.ts";
 import { platformName } from "../../oci/platform.ts";
 import type { Bundle } from "../bundle.ts";
+import { noSuchImage, rootOf } from "../find-image.ts";
 import { blobPath } from "../layout.ts";
 import { type BundleImage, imageName } from "../metadata.ts";
 import { damagedArchive, unreadArchive } from "./archive-error.ts";
@@ -85,13 +86,9 @@ export class ArchiveBundle implements Bundle, SeveralPlaces {
   }
 
   async resolve(reference: string): Promise<Descriptor> {
-    const image = this.images.find(
-      (candidate) => candidate.root.digest === reference || imageName(candidate) === reference,
-    );
-    if (image !== undefined) return image.root;
-    throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`, {
-      hint: `mirror ls ${this.path} shows what is in it`,
-    });
+    const root = rootOf(this, reference);
+    if (root === undefined) throw noSuchImage(this, reference);
+    return root;
   }
 
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {

@@ -17,8 +17,9 @@ import { type Digest, isDigest } from "../../oci/digest.ts";
 import { parseManifest } from "../../oci/manifest.ts";
 import type { Bundle } from "../bundle.ts";
 import { diskError } from "../disk.ts";
+import { rootOf, rootType } from "../find-image.ts";
 import type { BlobEntry, Layout } from "../layout.ts";
-import { type BundleImage, imageName } from "../metadata.ts";
+import type { BundleImage } from "../metadata.ts";
 import { endBytes, paddingOf } from "../tar-header.ts";
 import { Bell } from "./bell.ts";
 import { Ended, Feed } from "./feed.ts";
@@ -101,11 +102,9 @@ export class PipeReader implements Bundle, SeveralPlaces, Passage, PassingSource
 
   /** The images by the name they were asked for, or by digest. */
   async resolve(reference: string): Promise<Descriptor> {
-    const image = this.images.find(
-      (candidate) => candidate.root.digest === reference || imageName(candidate) === reference,
-    );
-    if (image !== undefined) return image.root;
-    throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`);
+    const root = rootOf(this, reference);
+    if (root === undefined) throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`);
+    return root;
   }
 
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
@@ -117,8 +116,7 @@ export class PipeReader implements Bundle, SeveralPlaces, Passage, PassingSource
       if (this.has(digest)) throw new AppError("NOT_FOUND", `${digest} is no manifest in ${this.path}`);
       throw damaged(this.path, `${digest} is missing`);
     }
-    const rooted = this.images.find((image) => image.root.digest === digest)?.root.mediaType;
-    const { mediaType } = parseManifest(bytes, options.mediaType ?? rooted ?? "", digest);
+    const { mediaType } = parseManifest(bytes, options.mediaType ?? rootType(this, digest) ?? "", digest);
     return { bytes, descriptor: { mediaType, digest, size: bytes.byteLength } };
   }
 
