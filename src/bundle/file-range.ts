@@ -1,4 +1,5 @@
 /** A part of a file as a byte stream, read ahead by one piece. */
+import { createHash } from "node:crypto";
 import { readInto } from "./disk.ts";
 import type { PositionalReader } from "./positional-file.ts";
 
@@ -6,6 +7,12 @@ import type { PositionalReader } from "./positional-file.ts";
 const pieceBytes = 512 * 1024;
 /** One piece is lent, the one before may still be in use (ByteStream), and one is being read. */
 const bufferCount = 3;
+
+/** Bytes of a file, or of a bundle: from `position` on, so many. */
+export interface ByteRange {
+  readonly position: number;
+  readonly length: number;
+}
 
 /** Yields `length` bytes from `position` on. Throws INTEGRITY if the file is shorter, DISK if it cannot be read. */
 export async function* readFileRange(
@@ -40,4 +47,22 @@ export async function* readFileRange(
     // Nobody may close the file under a read that is still under way.
     await reading?.catch(() => undefined);
   }
+}
+
+/**
+ * The hexadecimal sha256 of a part of a file. Throws INTEGRITY if the file is shorter, DISK if it cannot be read, or the
+ * signal's reason.
+ */
+export async function hashFileRange(
+  file: Pick<PositionalReader, "read">,
+  { position, length }: ByteRange,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of readFileRange(file, position, length, name)) {
+    signal?.throwIfAborted();
+    hash.update(chunk);
+  }
+  return hash.digest("hex");
 }

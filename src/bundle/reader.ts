@@ -19,7 +19,7 @@ import type { Bundle } from "./bundle.ts";
 import { type BundleBase, type LeanedBlob, type Leaning, leftOutError } from "./delta.ts";
 import { asDiskError, readExactly } from "./disk.ts";
 import { type FileIdentity, identify, refuseChanged } from "./file-identity.ts";
-import { readFileRange } from "./file-range.ts";
+import { type ByteRange, readFileRange } from "./file-range.ts";
 import { noSuchImage, rootOf, rootType } from "./find-image.ts";
 import type { BlobEntry, BundleContents, Layout } from "./layout.ts";
 import type { BundleDescription, BundleImage } from "./metadata.ts";
@@ -150,21 +150,13 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
 
   /** The volumes that some of this content lies in, by number; empty for a bundle in one file. */
   volumesHolding(digest: Digest): readonly number[] {
-    const entry = this.#layout.blobs.get(digest);
-    if (entry === undefined) return [];
-    const { headerOffset, contentOffset, size } = entry;
-    return this.volumes?.holding(headerOffset, contentOffset + size - headerOffset) ?? [];
+    const extent = this.#extentOf(digest);
+    return extent === undefined ? [] : (this.volumes?.holding(extent) ?? []);
   }
 
   /** Keeps what is at hand of these contents for a later run; see {@link VolumeSet.keep}. */
   async keepRest(digests: Iterable<Digest>): ReturnType<VolumeSet["keep"]> {
-    const contents = [...digests].flatMap((digest) => {
-      const entry = this.#layout.blobs.get(digest);
-      if (entry === undefined) return [];
-      const { headerOffset: position, contentOffset, size } = entry;
-      return { position, length: contentOffset + size - position };
-    });
-    return await this.volumes?.keep(contents);
+    return await this.volumes?.keep([...digests].flatMap((digest) => this.#extentOf(digest) ?? []));
   }
 
   /** The volumes in which what lies between the contents is not as it was written: no digest tells. Throws DISK. */
@@ -183,10 +175,8 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
 
   /** The file names of the volumes that hold some of this content and are not there; empty if all of it is. */
   lacking(digest: Digest): readonly string[] {
-    const entry = this.#layout.blobs.get(digest);
-    if (entry === undefined) return [];
-    const { headerOffset, contentOffset, size } = entry;
-    return this.volumes?.lacking(headerOffset, contentOffset + size - headerOffset) ?? [];
+    const extent = this.#extentOf(digest);
+    return extent === undefined ? [] : (this.volumes?.lacking(extent) ?? []);
   }
 
   /** True if the bundle has this content (which is not yet to say that it is undamaged, or that its volumes are there). */
@@ -206,6 +196,14 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close();
+  }
+
+  /** Where content lies, with its header; undefined for what is not in the bundle. */
+  #extentOf(digest: Digest): ByteRange | undefined {
+    const entry = this.#layout.blobs.get(digest);
+    if (entry === undefined) return undefined;
+    const { headerOffset: position, contentOffset, size } = entry;
+    return { position, length: contentOffset + size - position };
   }
 
   #entry(digest: Digest): BlobEntry {

@@ -1,4 +1,5 @@
 /** What no digest covers: the zeros behind contents and at the end of a tar. */
+import type { ByteRange } from "../file-range.ts";
 import type { BlobEntry, Layout } from "../layout.ts";
 import { endBytes, paddingOf } from "../tar-header.ts";
 import type { VolumeSet } from "./volume-set.ts";
@@ -15,8 +16,9 @@ export async function findDamagedGaps(
     signal?.throwIfAborted();
     for (let at = position; at < position + length; ) {
       const left = position + length - at;
-      const [volume = 0] = volumes.holding(at, 1);
-      if (volumes.lacking(at, 1).length > 0) {
+      const byte = { position: at, length: 1 };
+      const [volume = 0] = volumes.holding(byte);
+      if (volumes.lacking(byte).length > 0) {
         at = volume * volumes.volumeBytes;
         continue;
       }
@@ -28,11 +30,8 @@ export async function findDamagedGaps(
   return [...damaged].sort((a, b) => a - b);
 }
 
-function* gapsOf(
-  layout: Layout,
-  frontBytes: number,
-): Generator<{ readonly position: number; readonly length: number }> {
-  const behind = ({ contentOffset, size }: BlobEntry) => ({
+function* gapsOf(layout: Layout, frontBytes: number): Generator<ByteRange> {
+  const behind = ({ contentOffset, size }: BlobEntry): ByteRange => ({
     position: contentOffset + size,
     length: paddingOf(size),
   });

@@ -3,14 +3,13 @@
  * only when the whole bundle is proved, and a list comes before its volume. A program that is ended in between leaves a
  * gap at the front of the parts, by which the next one knows ({@link VolumeParts.resume}).
  */
-import { createHash } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import pLimit from "p-limit";
 import { reached } from "../../content/points.ts";
 import { type Digest, digestOf } from "../../oci/digest.ts";
 import { diskError, readExactly, writeAll } from "../disk.ts";
-import { readFileRange } from "../file-range.ts";
+import { hashFileRange } from "../file-range.ts";
 import type { Layout } from "../layout.ts";
 import { mirrorFilePath } from "../metadata.ts";
 import { syncFolder } from "../part-place.ts";
@@ -80,12 +79,7 @@ async function writeSums(
   await pLimit(concurrency).map(volumes, async (volume) => {
     const offset = (volume - 1) * volumeBytes;
     const size = volumeSize(volume, totalBytes, volumeBytes);
-    const hash = createHash("sha256");
-    for await (const chunk of readFileRange(parts, offset, size, path)) {
-      signal?.throwIfAborted();
-      hash.update(chunk);
-    }
-    const sha256 = hash.digest("hex");
+    const sha256 = await hashFileRange(parts, { position: offset, length: size }, path, signal);
     const blobs = contents.get(volume) ?? [];
     const list = sumPath(path, volume, count);
     const text = formatSumFile({ ...common, volume, offset, size, sha256, blobs }, packed, {

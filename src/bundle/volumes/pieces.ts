@@ -6,15 +6,9 @@ import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { diskError, writeAll } from "../disk.ts";
-import { readFileRange } from "../file-range.ts";
+import { type ByteRange, readFileRange } from "../file-range.ts";
 import { freeBytes } from "../part-place.ts";
 import type { PositionalReader } from "../positional-file.ts";
-
-/** Bytes of a bundle. */
-export interface Range {
-  readonly position: number;
-  readonly length: number;
-}
 
 /** Pieces of bundles that nobody has asked for in so long are removed. Milliseconds. */
 const maxAgeMs = 30 * 24 * 60 * 60 * 1000;
@@ -24,10 +18,10 @@ const reservedBytes = 256 * 1024 * 1024;
 /** The pieces of one bundle on its way to one target, in a folder of their own. Close it when done. */
 export class Pieces {
   readonly folder: string;
-  readonly #ranges: Range[];
-  readonly #files = new Map<Range, FileHandle>();
+  readonly #ranges: ByteRange[];
+  readonly #files = new Map<ByteRange, FileHandle>();
 
-  private constructor(folder: string, ranges: Range[]) {
+  private constructor(folder: string, ranges: ByteRange[]) {
     this.folder = folder;
     this.#ranges = ranges;
   }
@@ -45,7 +39,7 @@ export class Pieces {
   }
 
   /** True if all of these bytes were kept in one piece. */
-  covers(range: Range): boolean {
+  covers(range: ByteRange): boolean {
     return this.#find(range) !== undefined;
   }
 
@@ -53,7 +47,7 @@ export class Pieces {
   async read(
     buffer: Uint8Array,
     offset: number,
-    { position, length }: Range,
+    { position, length }: ByteRange,
   ): Promise<{ readonly bytesRead: number } | undefined> {
     const range = this.#find({ position, length: Math.min(length, 1) });
     if (range === undefined) return undefined;
@@ -65,7 +59,7 @@ export class Pieces {
    * Keeps these bytes of a bundle and removes all others. False if there is no room for them: then nothing is kept.
    * Throws DISK.
    */
-  async keep(from: Pick<PositionalReader, "read">, wanted: readonly Range[]): Promise<boolean> {
+  async keep(from: Pick<PositionalReader, "read">, wanted: readonly ByteRange[]): Promise<boolean> {
     try {
       const names = new Set(wanted.map((range) => basename(this.#pathOf(range))));
       for (const range of this.#ranges)
@@ -86,17 +80,17 @@ export class Pieces {
     await Promise.all([...this.#files.values()].map(async (file) => await file.close()));
   }
 
-  #find({ position, length }: Range): Range | undefined {
+  #find({ position, length }: ByteRange): ByteRange | undefined {
     return this.#ranges.find(
       (range) => range.position <= position && position + length <= range.position + range.length,
     );
   }
 
-  #pathOf({ position, length }: Range): string {
+  #pathOf({ position, length }: ByteRange): string {
     return join(this.folder, `${position}-${length}`);
   }
 
-  async #copy(from: Pick<PositionalReader, "read">, range: Range): Promise<void> {
+  async #copy(from: Pick<PositionalReader, "read">, range: ByteRange): Promise<void> {
     const path = this.#pathOf(range);
     const file = await open(`${path}.new`, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
     try {

@@ -2,17 +2,16 @@
  * The volumes of a bundle that are at hand, as one file to read in place. Some may be missing: the front of the bundle
  * is in every checksum list, so the table of contents and the manifests are there with any volume.
  */
-import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import { AppError, isAppError } from "../../errors.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { asDiskError, diskError } from "../disk.ts";
-import { readFileRange } from "../file-range.ts";
+import { type ByteRange, hashFileRange } from "../file-range.ts";
 import type { PositionalReader, PositionalStats } from "../positional-file.ts";
 import { findSet, type VolumeState } from "./find-set.ts";
 import { firstSlice, slicesOf, type VolumeSlice, volumeSize } from "./geometry.ts";
-import { Pieces, type Range } from "./pieces.ts";
+import { Pieces } from "./pieces.ts";
 import { type SumFile, unpackFront } from "./sum-file.ts";
 
 const noFront = Buffer.alloc(0);
@@ -79,17 +78,14 @@ export class VolumeSet implements PositionalReader {
   }
 
   /** The file names of the volumes that some bytes of the bundle lie in and that are not there. */
-  lacking(position: number, length: number): readonly string[] {
-    const from = Math.max(position, this.#front.byteLength);
-    return slicesOf(from, Math.max(0, position + length - from), this.volumeBytes).flatMap((slice) =>
-      this.#files[slice.volume - 1] === undefined && this.#pieces?.covers(this.#rangeOf(slice)) !== true
-        ? [this.nameOf(slice.volume)]
-        : [],
-    );
+  lacking(range: ByteRange): readonly string[] {
+    return this.#behindFront(range)
+      .filter((slice) => !this.#isThere(slice))
+      .map(({ volume }) => this.nameOf(volume));
   }
 
   /** The volumes that some bytes lie in, by number. */
-  holding(position: number, length: number): readonly number[] {
+  holding({ position, length }: ByteRange): readonly number[] {
     return slicesOf(position, length, this.volumeBytes).map(({ volume }) => volume);
   }
 
@@ -99,23 +95,29 @@ export class VolumeSet implements PositionalReader {
    * folder. Throws DISK.
    */
   async keep(
-    contents: readonly Range[],
+    contents: readonly ByteRange[],
   ): Promise<{ readonly folder: string; readonly bytes: number } | undefined> {
-    const wanted = contents.flatMap(({ position, length }) => {
-      const from = Math.max(position, this.frontBytes);
-      return slicesOf(from, Math.max(0, position + length - from), this.volumeBytes)
-        .filter(
-          (slice) =>
-            this.#files[slice.volume - 1] !== undefined ||
-            this.#pieces?.covers(this.#rangeOf(slice)) === true,
-        )
-        .map((slice) => this.#rangeOf(slice));
-    });
+    const wanted = contents.flatMap((range) =>
+      this.#behindFront(range)
+        .filter((slice) => this.#isThere(slice))
+        .map((slice) => this.#rangeOf(slice)),
+    );
     if (this.#pieces === undefined || !(await this.#pieces.keep(this, wanted))) return undefined;
     return { folder: this.#pieces.folder, bytes: wanted.reduce((sum, { length }) => sum + length, 0) };
   }
 
-  #rangeOf({ volume, at, length }: VolumeSlice): Range {
+  /** What of some bytes is read from volumes: what lies at the front is in the lists. */
+  #behindFront({ position, length }: ByteRange): readonly VolumeSlice[] {
+    const from = Math.max(position, this.#front.byteLength);
+    return slicesOf(from, Math.max(0, position + length - from), this.volumeBytes);
+  }
+
+  /** True for a slice whose volume is there, or that was kept of it. */
+  #isThere(slice: VolumeSlice): boolean {
+    return this.#files[slice.volume - 1] !== undefined || this.#pieces?.covers(this.#rangeOf(slice)) === true;
+  }
+
+  #rangeOf({ volume, at, length }: VolumeSlice): ByteRange {
     return { position: (volume - 1) * this.volumeBytes + at, length };
   }
 
@@ -200,13 +202,8 @@ export class VolumeSet implements PositionalReader {
     const file = this.#files[volume - 1];
     const expected = this.states[volume - 1]?.sha256;
     if (file === undefined || expected === undefined) return undefined;
-    const hash = createHash("sha256");
-    const size = volumeSize(volume, this.#totalBytes, this.volumeBytes);
-    for await (const chunk of readFileRange(file, 0, size, this.nameOf(volume))) {
-      signal?.throwIfAborted();
-      hash.update(chunk);
-    }
-    return hash.digest("hex") === expected;
+    const length = volumeSize(volume, this.#totalBytes, this.volumeBytes);
+    return (await hashFileRange(file, { position: 0, length }, this.nameOf(volume), signal)) === expected;
   }
 }
 
