@@ -1,9 +1,12 @@
-/** Tells whether a file that is open has changed since: then what is read from it is of no bundle that ever was. */
+/**
+ * Tells whether an open file was changed while it was read. Then a part of what was read is old and a part is new, and
+ * what is wrong with it says nothing of either state.
+ */
 import { AppError } from "../errors.ts";
 import { asDiskError } from "./disk.ts";
 import type { PositionalReader } from "./positional-file.ts";
 
-/** What a change does not leave as it was. Size in bytes. */
+/** What tells that a file was written to. Size in bytes. */
 export interface FileIdentity {
   readonly size: number;
   readonly mtimeNs: bigint;
@@ -16,8 +19,8 @@ export async function identify(file: Pick<PositionalReader, "stat">, path: strin
 }
 
 /**
- * Throws DISK if an open file is not as it was any more. A file of the same name that was put in its place is another
- * one, and leaves this one as it is.
+ * Throws DISK if an open file was changed since `before`. Another file that was renamed to the same path does not count:
+ * the open one is still the old one, whole.
  */
 export async function refuseChanged(
   file: Pick<PositionalReader, "stat">,

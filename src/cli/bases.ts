@@ -1,4 +1,4 @@
-/** What a delta leans on while it is made: earlier bundles, deltas among them, and receipts of registries. */
+/** What `--base` names for a new delta: earlier bundles, which may be deltas themselves, and receipts of registries. */
 import { realpath } from "node:fs/promises";
 import { basename } from "node:path";
 import type { BaseSource, BundleBase } from "../bundle/delta.ts";
@@ -12,7 +12,7 @@ import type { Digest } from "../oci/digest.ts";
 import { leavingOut, type Plan } from "../sync/plan.ts";
 import { blobsByRepository } from "./bundle-blobs.ts";
 
-/** A blob is noted in so many repositories of a base: any of them will do to mount it from. */
+/** For each blob, a delta names at most so many repositories of a base: it can be mounted from any one of them. */
 const notedRepositories = 3;
 
 /** One place that has a blob. */
@@ -23,7 +23,7 @@ interface Holder {
 
 /** One file that was named as a base. */
 interface Base {
-  /** Has to be called with all digests of a plan before {@link holders} is asked, where it is there. */
+  /** Where there is one, it is called once, with all digests of the plan, before {@link holders} is asked. */
   readonly look?: (wanted: ReadonlySet<string>) => Promise<void>;
   /** Who has a blob; empty if nobody has. */
   readonly holders: (blob: Pick<Descriptor, "digest" | "size">) => readonly Holder[];
@@ -126,8 +126,9 @@ async function dispose(bases: readonly Base[]): Promise<void> {
 }
 
 /**
- * What a receipt says is where. It is read twice, to be refused at once if it has to be, and to keep of it only what a
- * plan needs: that of a large registry has millions of blobs.
+ * What a registry has, by its receipt. The receipt is read twice: at the start, so that a bad one is refused before
+ * anything is resolved, and again when the plan is known, so that only the blobs of the plan are kept in memory. The
+ * receipt of a large registry lists millions of others.
  */
 async function receiptBase(path: string): Promise<Base> {
   const { registry, fingerprint } = await readReceipt(path, () => undefined);

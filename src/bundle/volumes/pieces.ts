@@ -1,6 +1,6 @@
 /**
- * What was kept of earlier volumes: content that spans two of them, where they come one after another and are never
- * there together. It is content of a bundle as any other, and proved as such when it is read.
+ * The ends of volumes that were pushed and are gone again. Content that lies across two volumes can be sent only if what
+ * the first has of it is kept until the second is there. A piece is proved when it is read, as all content is.
  */
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
@@ -10,12 +10,12 @@ import { type ByteRange, readFileRange } from "../file-range.ts";
 import { freeBytes } from "../part-place.ts";
 import type { PositionalReader } from "../positional-file.ts";
 
-/** Pieces of bundles that nobody has asked for in so long are removed. Milliseconds. */
+/** Pieces of a bundle are removed when none was added or taken away for so long. Milliseconds. */
 const maxAgeMs = 30 * 24 * 60 * 60 * 1000;
 /** Left free on the disk. Bytes. */
 const reservedBytes = 256 * 1024 * 1024;
 
-/** The pieces of one bundle on its way to one target, in a folder of their own. Close it when done. */
+/** The pieces of one bundle for one target, each a file in a folder that has nothing else. Close it when done. */
 export class Pieces {
   readonly folder: string;
   readonly #ranges: ByteRange[];
@@ -105,7 +105,7 @@ export class Pieces {
     await rename(`${path}.new`, path);
   }
 
-  /** Removes the folder if it is to be empty, and those of bundles that were given up long ago. */
+  /** Removes the folder if nothing is kept any more, and those of other bundles that are too old ({@link maxAgeMs}). */
   async #tidy(isEmpty: boolean): Promise<true> {
     if (isEmpty) await rm(this.folder, { recursive: true, force: true });
     const all = dirname(this.folder);
