@@ -3,6 +3,7 @@ import { Command } from "@oclif/core";
 import { reportError } from "./error-report.ts";
 import { baseFlags } from "./flags.ts";
 import { withInterruption } from "./interruption.ts";
+import { Session, type SessionOptions } from "./session.ts";
 
 /** The base of every command. A command parses, calls and returns its result; it does not catch. */
 export abstract class MirrorCommand extends Command {
@@ -16,8 +17,17 @@ export abstract class MirrorCommand extends Command {
     else if (report.text !== "") process.stderr.write(`${report.text}\n`);
   }
 
+  /** One run of the command, which its flags and `verb` tell the reporter about. Dispose of it with `using`. */
+  protected begin(
+    verb: string,
+    flags: { readonly quiet: boolean },
+    { plain = false }: Pick<SessionOptions, "plain"> = {},
+  ): Session {
+    return new Session({ quiet: flags.quiet || this.jsonEnabled(), plain, verb, again: this.#typed });
+  }
+
   /** The command as it was typed, for messages that tell to run it again. */
-  protected get typed(): string {
+  get #typed(): string {
     const words = [this.config.bin, this.id ?? "", ...this.argv].map((word) =>
       /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`,
     );

@@ -12,7 +12,7 @@ import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
-import { Session } from "../cli/session.ts";
+import type { Session } from "../cli/session.ts";
 import { isAppError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatReference, parseReference, tagOrDigest } from "../oci/reference.ts";
@@ -81,11 +81,7 @@ export default class Inspect extends MirrorCommand {
     readonly base?: BaseFigures;
   }> {
     const { flags, args } = await this.parse(Inspect);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "inspect",
-      again: this.typed,
-    });
+    using session = this.begin("inspect", flags);
     const found = await findImage(args.target);
     const images =
       found.kind === "bundle"

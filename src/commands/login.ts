@@ -2,7 +2,6 @@ import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { argumentOnly, registryFlags } from "../cli/flags.ts";
 import { checkLogin, keepLogin, type LoginResult, loginHost, readLogin, storedText } from "../cli/login.ts";
-import { Session } from "../cli/session.ts";
 import { AppError } from "../errors.ts";
 
 export default class Login extends MirrorCommand {
@@ -48,11 +47,7 @@ export default class Login extends MirrorCommand {
       output: process.stderr,
       env: process.env,
     });
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "login",
-      again: this.typed,
-    });
+    using session = this.begin("login", flags);
     const checked = await checkLogin(registry, login, flags, session);
     if (!checked) {
       session.emit({

@@ -2,7 +2,6 @@ import { Args, Flags } from "@oclif/core";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { argumentOnly } from "../cli/flags.ts";
 import { forgetLogin, type LogoutResult, loginHost, storedText } from "../cli/login.ts";
-import { Session } from "../cli/session.ts";
 
 export default class Logout extends MirrorCommand {
   static override summary = "forget the credentials for a registry";
@@ -26,11 +25,7 @@ export default class Logout extends MirrorCommand {
   override async run(): Promise<LogoutResult> {
     const { flags, args } = await this.parse(Logout);
     const registry = loginHost(args.host);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "logout",
-      again: this.typed,
-    });
+    using session = this.begin("logout", flags);
     const removed = await forgetLogin(registry, flags.authfile, session);
     for (const place of removed)
       this.log(`removed the credentials for ${registry} from ${storedText(place)}`);

@@ -11,7 +11,7 @@ import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
-import { Session } from "../cli/session.ts";
+import type { Session } from "../cli/session.ts";
 import { type AppError, isAppError } from "../errors.ts";
 import { listRepositories, listTags } from "../registry/listing.ts";
 import { formatBytes, table } from "../report/format.ts";
@@ -51,11 +51,7 @@ export default class Ls extends MirrorCommand {
 
   override async run(): Promise<Listing> {
     const { flags, args } = await this.parse(Ls);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "list",
-      again: this.typed,
-    });
+    using session = this.begin("list", flags);
     const place = await findPlace(args.place);
     if (place.kind === "bundle") return await this.#bundle(place.path, flags.tag, session);
     await using registries = new Registries(flags, new Map(), session);

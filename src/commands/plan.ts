@@ -14,7 +14,6 @@ import {
 import { formatPlan, type PlanResult, planResult } from "../cli/plan-result.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
-import { Session } from "../cli/session.ts";
 import { registrySources, registryTarget } from "../cli/transfer.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { RunFailure } from "../sync/outcome.ts";
@@ -49,11 +48,7 @@ export default class Plan extends MirrorCommand {
   override async run(): Promise<PlanResult> {
     const { flags, argv } = await this.parse(Plan);
     const target = flags.registry === undefined ? undefined : parseRegistryTarget(flags.registry);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "plan",
-      again: this.typed,
-    });
+    using session = this.begin("plan", flags);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name, prefix: target?.prefix ?? "" });
     await using registries = new Registries(flags, list.registries, session);

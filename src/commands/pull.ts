@@ -17,7 +17,6 @@ import { type PullResult, pullBundle } from "../cli/pull-bundle.ts";
 import { pullToPipe } from "../cli/pull-to-pipe.ts";
 import { Registries } from "../cli/registries.ts";
 import { planRequests, readSelection } from "../cli/requests.ts";
-import { Session } from "../cli/session.ts";
 import { standardOutput } from "../cli/standard-output.ts";
 import { volumeSize } from "../cli/volume-size.ts";
 import { AppError } from "../errors.ts";
@@ -75,13 +74,8 @@ export default class Pull extends MirrorCommand {
     }
     const volumeBytes = volumeSize(flags["volume-size"]);
     const output = path === pipeName ? standardOutput() : undefined;
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      // Whoever reads the pipe has the bars.
-      plain: output !== undefined,
-      verb: "pull",
-      again: this.typed,
-    });
+    // Whoever reads the pipe has the bars.
+    using session = this.begin("pull", flags, { plain: output !== undefined });
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name });
     await using registries = new Registries(flags, list.registries, session);

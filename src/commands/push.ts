@@ -19,7 +19,6 @@ import {
 import { openPipedBundle, pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
-import { Session } from "../cli/session.ts";
 import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
@@ -55,11 +54,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
   override async run(): Promise<TransferResult> {
     const { flags, args } = await this.parse(Push);
     const target = parseRegistryTarget(flags.registry);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "push",
-      again: this.typed,
-    });
+    using session = this.begin("push", flags);
     await using bundle =
       args.bundle === pipeName
         ? await openPipedBundle({ tag: flags.tag })

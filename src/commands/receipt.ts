@@ -13,7 +13,6 @@ import { argumentOnly, namingFlags, receiptFlags, registryFlags, transferFlags }
 import { everything, HoldingsCount, takeReceipt, type Wanted, wantedBy } from "../cli/receipt.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, type RegistryTarget, readSelection } from "../cli/requests.ts";
-import { Session } from "../cli/session.ts";
 import type { PlanRequest } from "../sync/plan.ts";
 
 /** What `--json` prints where the receipt itself goes to a file. Sizes in bytes. */
@@ -57,11 +56,7 @@ export default class Receipt extends MirrorCommand {
   override async run(): Promise<ReceiptResult | Document> {
     const { flags, args } = await this.parse(Receipt);
     const target = parseRegistryTarget(flags.registry);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "record",
-      again: this.typed,
-    });
+    using session = this.begin("record", flags);
     const requests = await requestsFor(args.bundle, flags, target);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);

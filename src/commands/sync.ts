@@ -14,7 +14,6 @@ import {
 } from "../cli/flags.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget, planRequests, readSelection } from "../cli/requests.ts";
-import { Session } from "../cli/session.ts";
 import { registrySources, type TransferResult } from "../cli/transfer.ts";
 
 export default class Sync extends MirrorCommand {
@@ -42,11 +41,7 @@ export default class Sync extends MirrorCommand {
   override async run(): Promise<TransferResult> {
     const { flags, argv } = await this.parse(Sync);
     const target = parseRegistryTarget(flags.registry);
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "sync",
-      again: this.typed,
-    });
+    using session = this.begin("sync", flags);
     const list = await readSelection(argv as string[], flags);
     const requests = planRequests(list.images, { template: flags.name, prefix: target.prefix });
     await using registries = new Registries(flags, list.registries, session);

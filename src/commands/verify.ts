@@ -14,7 +14,6 @@ import {
 import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
-import { Session } from "../cli/session.ts";
 import { formatVerified, type VerifyResult, verifyBundle, verifyFailure } from "../cli/verify-bundle.ts";
 
 export default class Verify extends MirrorCommand {
@@ -60,11 +59,7 @@ export default class Verify extends MirrorCommand {
     target: ReturnType<typeof parseRegistryTarget> | undefined,
     flags: VerifyFlags,
   ): Promise<VerifyResult> {
-    using session = new Session({
-      quiet: flags.quiet || this.jsonEnabled(),
-      verb: "verify",
-      again: this.typed,
-    });
+    using session = this.begin("verify", flags);
     await using bundle =
       path === pipeName
         ? await openPipedBundle({ tag: flags.tag })
