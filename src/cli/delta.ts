@@ -8,7 +8,7 @@ import type { Plan } from "../sync/plan.ts";
 import { leansOn } from "./base-figures.ts";
 import { LackingBase } from "./lacking-base.ts";
 import type { Registries } from "./registries.ts";
-import type { RegistryTarget } from "./requests.ts";
+import { type RegistryTarget, targetText } from "./requests.ts";
 import type { Session } from "./session.ts";
 import { registryTarget } from "./transfer.ts";
 
@@ -40,7 +40,7 @@ export function leaningSide(
     },
   };
   const prove = async (plan: Plan): Promise<Plan> => {
-    const registry = target.prefix === "" ? target.host : `${target.host}/${target.prefix}`;
+    const registry = targetText(target);
     session.emit({
       type: "note",
       message: `${path} is a delta, and ${registry} is asked first: ${leansOn(base)}`,

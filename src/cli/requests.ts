@@ -22,6 +22,11 @@ export interface RegistryTarget {
   readonly prefix: string;
 }
 
+/** A target as it was given: `HOST[:PORT][/PREFIX]`. */
+export function targetText({ host, prefix }: RegistryTarget): string {
+  return prefix === "" ? host : `${host}/${prefix}`;
+}
+
 /** The images named on the command line, or those of the lists; with neither, those of ./manifests.yaml. */
 export async function readSelection(
   images: readonly string[],

@@ -2,14 +2,11 @@ import { Args } from "@oclif/core";
 import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
 import { noSuchImage } from "../bundle/find-image.ts";
 import { type BundleImage, imageName } from "../bundle/metadata.ts";
-import { openBundle } from "../bundle/open.ts";
-import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
-import { pipeName } from "../cli/bundle-path.ts";
 import { formatDescription } from "../cli/description.ts";
 import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
-import { openPipedBundle } from "../cli/piped-bundle.ts";
+import { openToShow } from "../cli/open-input.ts";
 import { findImage } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import type { Session } from "../cli/session.ts";
@@ -100,12 +97,8 @@ export default class Inspect extends MirrorCommand {
     session: Session,
     tag: string | undefined,
   ): Promise<readonly ImageDescription[]> {
-    const { signal, note } = session;
-    await using bundle =
-      path === pipeName
-        ? await openPipedBundle({ tag })
-        : await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
-    if (bundle instanceof PipeReader) await bundle.keepConfigs();
+    const { signal } = session;
+    await using bundle = await openToShow(path, tag, session);
     this.#base = baseOf(bundle);
     const images = bundle.images.filter((image) => wanted === undefined || isCalled(image, wanted));
     if (images.length === 0) throw noSuchImage({ path }, wanted ?? "an image");

@@ -2,13 +2,10 @@ import { Args } from "@oclif/core";
 import pLimit from "p-limit";
 import { baseOf, leavesOut } from "../bundle/delta.ts";
 import { imageName } from "../bundle/metadata.ts";
-import { openBundle } from "../bundle/open.ts";
-import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
-import { pipeName } from "../cli/bundle-path.ts";
 import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
-import { openPipedBundle } from "../cli/piped-bundle.ts";
+import { openToShow } from "../cli/open-input.ts";
 import { findPlace } from "../cli/place.ts";
 import { Registries } from "../cli/registries.ts";
 import type { Session } from "../cli/session.ts";
@@ -81,12 +78,8 @@ export default class Ls extends MirrorCommand {
   }
 
   async #bundle(path: string, tag: string | undefined, session: Session): Promise<Listing> {
-    const { signal, note } = session;
-    await using bundle =
-      path === pipeName
-        ? await openPipedBundle({ tag })
-        : await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
-    if (bundle instanceof PipeReader) await bundle.keepConfigs();
+    const { signal } = session;
+    await using bundle = await openToShow(path, tag, session);
     const images: Listed[] = [];
     for (const image of bundle.images) {
       signal.throwIfAborted();

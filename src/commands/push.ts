@@ -1,8 +1,6 @@
 import { Args } from "@oclif/core";
-import { openBundle } from "../bundle/open.ts";
 import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { pipeName } from "../cli/bundle-path.ts";
 import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import { leaningSide } from "../cli/delta.ts";
@@ -16,7 +14,8 @@ import {
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
-import { openPipedBundle, pipedSide } from "../cli/piped-bundle.ts";
+import { openInput } from "../cli/open-input.ts";
+import { pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
@@ -55,17 +54,14 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     const { flags, args } = await this.parse(Push);
     const target = parseRegistryTarget(flags.registry);
     using session = this.begin("push", flags);
-    await using bundle =
-      args.bundle === pipeName
-        ? await openPipedBundle({ tag: flags.tag })
-        : await openBundle(args.bundle, {
-            tag: flags.tag,
-            named: true,
-            allowMissing: flags["allow-missing"],
-            signal: session.signal,
-            onNote: session.note,
-            keptIn: keptIn(target),
-          });
+    await using bundle = await openInput(args.bundle, {
+      tag: flags.tag,
+      named: true,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+      keptIn: keptIn(target),
+    });
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });

@@ -12,7 +12,13 @@ import { bundleRequests } from "../cli/bundle-plan.ts";
 import { argumentOnly, namingFlags, receiptFlags, registryFlags, transferFlags } from "../cli/flags.ts";
 import { everything, HoldingsCount, takeReceipt, type Wanted, wantedBy } from "../cli/receipt.ts";
 import { Registries } from "../cli/registries.ts";
-import { parseRegistryTarget, planRequests, type RegistryTarget, readSelection } from "../cli/requests.ts";
+import {
+  parseRegistryTarget,
+  planRequests,
+  type RegistryTarget,
+  readSelection,
+  targetText,
+} from "../cli/requests.ts";
 import type { PlanRequest } from "../sync/plan.ts";
 
 /** What `--json` prints where the receipt itself goes to a file. Sizes in bytes. */
@@ -65,7 +71,7 @@ export default class Receipt extends MirrorCommand {
       requests === undefined ? await everything(registries, target, session) : wantedBy(requests);
     const count = new HoldingsCount();
     const repositories = count.counting(takeReceipt(registries, target.host, wanted, session));
-    const registry = target.prefix === "" ? target.host : `${target.host}/${target.prefix}`;
+    const registry = targetText(target);
     if (flags.to === undefined && this.jsonEnabled()) {
       const found: ReceiptRepository[] = [];
       for await (const repository of repositories) found.push(repository);

@@ -1,8 +1,6 @@
 import { Args, Flags } from "@oclif/core";
-import { openBundle } from "../bundle/open.ts";
 import { BaseBundles } from "../cli/base-bundles.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { pipeName } from "../cli/bundle-path.ts";
 import {
   allowMissingFlag,
   archiveFlags,
@@ -11,7 +9,7 @@ import {
   provenBaseFlag,
   registryFlags,
 } from "../cli/flags.ts";
-import { openPipedBundle } from "../cli/piped-bundle.ts";
+import { openInput } from "../cli/open-input.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { formatVerified, type VerifyResult, verifyBundle, verifyFailure } from "../cli/verify-bundle.ts";
@@ -60,16 +58,13 @@ export default class Verify extends MirrorCommand {
     flags: VerifyFlags,
   ): Promise<VerifyResult> {
     using session = this.begin("verify", flags);
-    await using bundle =
-      path === pipeName
-        ? await openPipedBundle({ tag: flags.tag })
-        : await openBundle(path, {
-            tag: flags.tag,
-            named: target !== undefined,
-            allowMissing: flags["allow-missing"],
-            signal: session.signal,
-            onNote: session.note,
-          });
+    await using bundle = await openInput(path, {
+      tag: flags.tag,
+      named: target !== undefined,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+    });
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     await using bases = await BaseBundles.open(flags.base ?? []);
