@@ -8,44 +8,33 @@ import { volumeCount } from "../bundle/volumes/geometry.ts";
 import { removeOtherVolumes } from "../bundle/volumes/name-volumes.ts";
 import { checkWritable } from "../bundle/writable.ts";
 import { BundleWriter } from "../bundle/writer.ts";
-import { KnownManifests } from "../content/known-manifests.ts";
-import { ManifestStore } from "../content/manifest-store.ts";
-import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
 import { formatBytes } from "../report/format.ts";
 import type { ImageOutcome } from "../sync/copy.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
-import { makePlan, type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
+import { type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
 import { verifyContent } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, leansOn } from "./base-figures.ts";
 import { Bases } from "./bases.ts";
 import { layOutPlan } from "./bundle-plan.ts";
-import type { ContentRules } from "./flags.ts";
+import { type PullPlanOptions, planPull, pullEnds, writerNotes } from "./pull-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import { Reuse } from "./reuse.ts";
 import { checkVolumes } from "./volume-size.ts";
 import type { Session } from "./session.ts";
-import { conclude, errorsOf, notBegun, registrySources, type TransferResult, transfer } from "./transfer.ts";
+import { conclude, errorsOf, type TransferResult, transfer } from "./transfer.ts";
 
-/** What to do where nothing was pulled. `keepGoing`: it was asked for, and --fail-fast kept it from happening. */
-export const notPulledHint = (keepGoing: boolean): string =>
-  `nothing was pulled; correct the list, or pull the others ${keepGoing ? "without --fail-fast" : "with --keep-going"}`;
-
-export interface PullOptions {
+export interface PullOptions extends PullPlanOptions {
   readonly path: string;
   /** The size of each volume but the last, in bytes; undefined for a bundle in one file. */
   readonly volumeBytes: number | undefined;
-  /** Write the bundle without the images that fail. */
-  readonly keepGoing: boolean;
-  readonly failFast: boolean;
   /** Takes up nothing that an earlier run has left. */
   readonly fresh: boolean;
   /** Earlier bundles to take content over from. */
   readonly reuse: readonly string[];
   /** Receipts, and bundles that are at the target: what they have is left out. */
   readonly base: readonly string[];
-  readonly content: ContentRules;
 }
 
 /** What `pull --json` prints. */
@@ -75,21 +64,10 @@ export async function pullBundle(
   await checkWritable(options.path);
   await using bases = await Bases.open(options.base, options.path);
   await using reuse = await Reuse.open({ ...options, emit: session.emit });
-  const manifests = new ManifestStore();
-  const sources = registrySources(registries, requests);
   const known = [...reuse.manifests, ...bases.manifests];
-  const { plan: whole, failures } = await makePlan(requests, {
-    source: (request) =>
-      known.length === 0 ? sources.request(request) : new KnownManifests(sources.request(request), known),
-    manifests,
-    emit: session.emit,
-    signal: session.signal,
-    failFast: options.failFast,
-    ...options.content,
-  });
-  const plan = await bases.leaveOut(whole);
-  if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
-    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
+  const pulled = await planPull(requests, registries, session, { ...options, known });
+  const { failures, manifests } = pulled;
+  const plan = await bases.leaveOut(pulled.plan);
   const base = bases.describe(plan);
   const layout = await layOutPlan(plan, manifests, base);
   const { volumeBytes } = options;
@@ -106,7 +84,7 @@ export async function pullBundle(
     return { ...conclude(plan.images.map(unchanged), failures, session), bundle };
   }
   const writer = await BundleWriter.open(options.path, layout, {
-    clock: systemClock,
+    ...writerNotes(session),
     signal: session.signal,
     volumeBytes,
     fresh: options.fresh,
@@ -114,24 +92,12 @@ export async function pullBundle(
     onTakenUp: (bytes, ofBytes, unused) => {
       const rest = unused > 0 ? `, and ${formatBytes(unused)} that this list does not need` : "";
       const has = `${volumeBytes === undefined ? "has" : "have"} ${formatBytes(bytes)} of ${formatBytes(ofBytes)}`;
-      const message = `going on with ${partName({ path: options.path, volumeBytes })}, which ${has}${rest}`;
-      session.emit({ type: "note", message });
+      session.note(`going on with ${partName({ path: options.path, volumeBytes })}, which ${has}${rest}`);
     },
-    onNote: (message) => session.emit({ type: "note", message }),
-    onRetry: (what, attempt, delayMs, cause) =>
-      session.emit({ type: "retrying", what, attempt, delayMs, cause }),
   });
   try {
     await writer.keep(manifests);
-    const ends = {
-      source: sources.image,
-      target: () => writer,
-      // All repositories of a bundle share its one set of blobs.
-      placeOf: () => "",
-      limits: sources.limits,
-      manifests,
-    };
-    const outcomes = await transfer(plan, ends, session, options.failFast);
+    const outcomes = await transfer(plan, pullEnds(pulled, writer), session, options.failFast);
     const failed = new Set(outcomes.filter(({ error }) => error !== undefined).map(({ image }) => image));
     const wanted = options.keepGoing && !options.failFast;
     if (failed.size > 0 && (!wanted || failed.size === outcomes.length))
@@ -155,9 +121,8 @@ function tellBase(
   base: BundleBase | undefined,
   session: Session,
 ): void {
-  if (base !== undefined) session.emit({ type: "note", message: `${path} is a delta: ${leansOn(base)}` });
-  else if (asked.length > 0)
-    session.emit({ type: "note", message: `${path} is whole: ${asked.join(", ")} has nothing of it` });
+  if (base !== undefined) session.note(`${path} is a delta: ${leansOn(base)}`);
+  else if (asked.length > 0) session.note(`${path} is whole: ${asked.join(", ")} has nothing of it`);
 }
 
 /** The bundle in the result. */

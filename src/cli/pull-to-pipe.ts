@@ -1,18 +1,15 @@
 /** List to standard output: the bytes of the bundle in their order, with nothing on the disk. */
 import { type ByteSink, PipeWriter } from "../bundle/pipe/pipe-writer.ts";
-import { KnownManifests } from "../content/known-manifests.ts";
-import { ManifestStore } from "../content/manifest-store.ts";
-import { systemClock } from "../content/retry.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
-import { makePlan } from "../sync/plan.ts";
 import { pipeName } from "./bundle-path.ts";
 import { layOutPlan } from "./bundle-plan.ts";
-import { notPulledHint, type PullOptions, type PullResult } from "./pull-bundle.ts";
+import type { PullOptions, PullResult } from "./pull-bundle.ts";
+import { planPull, pullEnds, writerNotes } from "./pull-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import { Reuse } from "./reuse.ts";
 import type { Session } from "./session.ts";
-import { conclude, errorsOf, notBegun, registrySources, transfer } from "./transfer.ts";
+import { conclude, errorsOf, transfer } from "./transfer.ts";
 
 /**
  * Pulls images into a pipe. What fails before the first byte is out is left out with `keepGoing`; after that any
@@ -30,35 +27,13 @@ export async function pullToPipe(
     reuse: options.reuse,
     emit: session.emit,
   });
-  const manifests = new ManifestStore();
-  const sources = registrySources(registries, requests);
-  const known = reuse.manifests;
-  const { plan, failures } = await makePlan(requests, {
-    source: (request) =>
-      known.length === 0 ? sources.request(request) : new KnownManifests(sources.request(request), known),
-    manifests,
-    emit: session.emit,
-    signal: session.signal,
-    failFast: options.failFast,
-    ...options.content,
-  });
-  if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
-    throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
+  const pulled = await planPull(requests, registries, session, { ...options, known: reuse.manifests });
+  const { plan, failures, manifests } = pulled;
   const writer = await PipeWriter.begin(options.output, await layOutPlan(plan, manifests), manifests, {
-    clock: systemClock,
+    ...writerNotes(session),
     reuse: reuse.bundles,
-    onNote: (message) => session.emit({ type: "note", message }),
-    onRetry: (what, attempt, delayMs, cause) =>
-      session.emit({ type: "retrying", what, attempt, delayMs, cause }),
   });
-  const ends = {
-    source: sources.image,
-    target: () => writer,
-    placeOf: () => "",
-    limits: sources.limits,
-    manifests,
-    passage: writer,
-  };
+  const ends = { ...pullEnds(pulled, writer), passage: writer };
   // A bundle that lacks one blob is none.
   const outcomes = await transfer(plan, ends, session, true);
   if (outcomes.some(({ error }) => error !== undefined)) {

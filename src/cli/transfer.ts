@@ -19,7 +19,7 @@ export interface TransferResult {
 }
 
 /** The ends of a transfer: how many manifests go at a time is the same for all. */
-type TransferEnds = Omit<CopyEnds, "manifestLimit">;
+export type TransferEnds = Omit<CopyEnds, "manifestLimit">;
 
 /** Manifests sent at a time: small requests, mostly waiting. */
 const manifestConcurrency = 16;
