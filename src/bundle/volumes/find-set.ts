@@ -69,6 +69,11 @@ export async function findSet(path: string): Promise<FoundSet | undefined> {
   return { bundle, volumeBytes, totalBytes, states, sums };
 }
 
+/** True if a path means a set, by the names of the files alone: no list is read. Throws what the system says. */
+export async function meansSet(path: string): Promise<boolean> {
+  return (await namedVolume(path)) !== undefined;
+}
+
 /** The bundle and the volume (0 for none of them) that a path means; undefined if it cannot mean any. */
 async function namedVolume(path: string): Promise<{ path: string; volume: number } | undefined> {
   const found = await stat(path).catch(() => undefined);

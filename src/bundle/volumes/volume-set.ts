@@ -9,7 +9,7 @@ import type { Digest } from "../../oci/digest.ts";
 import { asDiskError, diskError } from "../disk.ts";
 import { type ByteRange, hashFileRange } from "../file-range.ts";
 import type { PositionalReader, PositionalStats } from "../positional-file.ts";
-import { findSet, type VolumeState } from "./find-set.ts";
+import { findSet, meansSet, type VolumeState } from "./find-set.ts";
 import { firstSlice, slicesOf, type VolumeSlice, volumeSize } from "./geometry.ts";
 import { Pieces } from "./pieces.ts";
 import { type SumFile, unpackFront } from "./sum-file.ts";
@@ -209,8 +209,7 @@ export class VolumeSet implements PositionalReader {
 
 /** True if a path means a bundle in volumes. Throws DISK. */
 export async function isVolumeSet(path: string): Promise<boolean> {
-  const found = await findSet(path).catch(asDiskError(`read ${path}`));
-  return found !== undefined;
+  return await meansSet(path).catch(asDiskError(`read ${path}`));
 }
 
 /** The front of the bundle out of the first list that has it undamaged; empty if none has. */
