@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 import pLimit from "p-limit";
 import type { BlobSource, ByteStream, Pushed, PushOptions, Target } from "../content/content.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
+import { OtherAnswer } from "../content/other-answer.ts";
 import { reached } from "../content/points.ts";
 import type { Clock } from "../content/retry.ts";
 import { Proof, resuming } from "../content/verify.ts";
@@ -117,7 +118,8 @@ export class BundleWriter implements Target {
         onRetry: (attempt, delayMs, cause) => onRetry?.(`read ${digest}`, attempt, delayMs, cause),
       });
       await this.#fill(entry, left, stream, options).catch((error: unknown) => {
-        if (isAppError(error, "INTEGRITY")) this.#note(entry, undefined, 0);
+        const isWrong = isAppError(error, "INTEGRITY") && !(error instanceof OtherAnswer);
+        if (isWrong) this.#note(entry, undefined, 0);
         throw error;
       });
     }

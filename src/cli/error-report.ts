@@ -5,6 +5,7 @@ import { AppError, exitCodes, hinted, toAppError } from "../errors.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { formatFailed } from "../report/summary.ts";
 import { IncompleteImages } from "../sync/describe.ts";
+import { withoutLogins } from "../oci/shown.ts";
 import { RunFailure } from "../sync/outcome.ts";
 import { isDebug } from "./debug.ts";
 import { LackingBase } from "./lacking-base.ts";
@@ -66,7 +67,7 @@ function fromOclif(thrown: unknown, command: string): AppError {
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("See more help"));
-  return new AppError(usage ? "USAGE" : "INTERNAL", usageMessage(heading, lines), {
+  return new AppError(usage ? "USAGE" : "INTERNAL", withoutLogins(usageMessage(heading, lines)), {
     hint: help,
     cause: thrown,
   });
@@ -100,7 +101,9 @@ function causes(error: AppError): readonly string[] {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth += 1) {
     const details =
       at instanceof AppError && at.details !== undefined ? ` ${JSON.stringify(at.details)}` : "";
-    lines.push(`${depth === 0 ? "stack" : "caused by"}: ${escapeLines(at.stack ?? at.message)}${details}`);
+    lines.push(
+      `${depth === 0 ? "stack" : "caused by"}: ${withoutLogins(escapeLines(at.stack ?? at.message))}${details}`,
+    );
   }
   return lines;
 }

@@ -3,6 +3,7 @@
 import { AppError } from "../errors.ts";
 import { parseRegistryHost } from "../list/target-name.ts";
 import { isRegistryHost } from "../oci/reference.ts";
+import { hostPart, quoted } from "../oci/shown.ts";
 
 const hostFlags = ["plain-http", "insecure"] as const;
 
@@ -19,8 +20,8 @@ export function withHosts<
 
 function hostOf(flag: string, text: string): string {
   if (isRegistryHost(text)) return parseRegistryHost(text);
-  const bare = text.replace(/^[a-z][a-z0-9+.-]*:\/\//i, "").split("/")[0] ?? "";
-  throw new AppError("USAGE", `Cannot use --${flag} ${JSON.stringify(text)}: it is not HOST[:PORT]`, {
+  const bare = hostPart(text).split("/")[0] ?? "";
+  throw new AppError("USAGE", `Cannot use --${flag} ${quoted(text)}: it is not HOST[:PORT]`, {
     hint: isRegistryHost(bare) ? `write --${flag} ${bare}` : "write it like registry.internal:5000",
   });
 }

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { isVolumeSet } from "../bundle/volumes/volume-set.ts";
 import { AppError } from "../errors.ts";
 import { isRegistryHost, isRepository, parseReference, type Reference } from "../oci/reference.ts";
+import { hostPart, quoted, withoutLogin } from "../oci/shown.ts";
 import { pipeName } from "./bundle-path.ts";
 
 export type Place =
@@ -25,7 +26,7 @@ export async function findPlace(text: string): Promise<Place> {
     return { kind: "repository", host, repository };
   throw new AppError(
     "USAGE",
-    `Cannot list ${JSON.stringify(text)}: it is neither a bundle nor a registry nor a repository`,
+    `Cannot list ${quoted(text)}: it is neither a bundle nor a registry nor a repository`,
     {
       hint: "write bundle.tar, HOST[:PORT] or HOST[:PORT]/REPOSITORY",
     },
@@ -42,8 +43,8 @@ export async function findImage(
   if (await isBundle(text)) return { kind: "bundle", path: text };
   // `10.0.0.1:32000` is an image of Docker Hub by the grammar of references, and never what was meant.
   if (/^(?:localhost|[^/]*\.[^/]*|\[[^/]*\]):\d+\/?$/.test(text)) {
-    throw new AppError("USAGE", `Cannot inspect ${text}: it is a registry, not an image`, {
-      hint: `mirror ls ${text} shows its images`,
+    throw new AppError("USAGE", `Cannot inspect ${withoutLogin(text)}: it is a registry, not an image`, {
+      hint: `mirror ls ${hostPart(text)} shows its images`,
     });
   }
   return { kind: "image", reference: parseReference(text) };

@@ -5,6 +5,7 @@ import { loadLists } from "../list/read-list.ts";
 import { requestsFromArguments } from "../list/request-arguments.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { formatReference, isRegistryHost, isRepository, tagOrDigest } from "../oci/reference.ts";
+import { hostPart, quoted } from "../oci/shown.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
 import type { PlanRequest } from "../sync/plan.ts";
 
@@ -67,25 +68,24 @@ export function planRequests(
 /** Reads `HOST[:PORT][/PREFIX]`. Throws USAGE with what is wrong and the way out. */
 export function parseRegistryTarget(text: string): RegistryTarget {
   const fail = (reason: string, hint: string): never => {
-    throw new AppError("USAGE", `Cannot use the registry ${JSON.stringify(text)}: ${reason}`, { hint });
+    throw new AppError("USAGE", `Cannot use the registry ${quoted(text)}: ${reason}`, { hint });
   };
   const scheme = /^([a-z]+):\/\//i.exec(text)?.[1]?.toLowerCase();
   if (scheme !== undefined) {
-    const rest = text.replace(/^[a-z]+:\/\//i, "").replace(/\/+$/, "");
+    const rest = hostPart(text).replace(/\/+$/, "");
     const plain = scheme === "http" ? ` and add --plain-http ${rest.split("/")[0] ?? ""}` : "";
     fail(`it begins with ${scheme}://`, `write ${rest}${plain}`);
   }
+  if (hostPart(text) !== text)
+    fail("it holds a login", `leave it out, and log in: mirror login ${hostPart(text).split("/")[0] ?? ""}`);
   const slash = text.indexOf("/");
   const host = slash < 0 ? text : text.slice(0, slash);
   const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");
   if (!isRegistryHost(host))
-    fail(
-      `${JSON.stringify(host)} is not a host`,
-      "write it as HOST[:PORT][/PREFIX], for example 10.0.0.1:32000",
-    );
+    fail(`${quoted(host)} is not a host`, "write it as HOST[:PORT][/PREFIX], for example 10.0.0.1:32000");
   if (prefix !== "" && !isRepository(prefix))
     fail(
-      `${JSON.stringify(prefix)} cannot begin a repository name`,
+      `${quoted(prefix)} cannot begin a repository name`,
       "use lower-case letters, digits and . _ - between slashes",
     );
   return { host, prefix };

@@ -13,6 +13,7 @@ import {
   type OpenOptions,
   type Source,
 } from "./content.ts";
+import { OtherAnswer } from "./other-answer.ts";
 import { backoffMs, type Clock, maxAttempts, systemClock } from "./retry.ts";
 
 /** So much of content is looked at to say what it is, if it is wrong. Bytes. */
@@ -141,7 +142,8 @@ export async function readBlob(
 
 /**
  * Runs `move`, and again after INTEGRITY: once, since a bit can flip under way, which tells that from content that is
- * wrong at its source; and from each other place that the source has. `onAgain` is told before.
+ * wrong at its source; and from each other place that the source has. `onAgain` is told before. What {@link resuming}
+ * has tried often enough is not tried again.
  */
 export async function insisting<T>(
   source: object,
@@ -156,7 +158,8 @@ export async function insisting<T>(
     } catch (error) {
       if (!isAppError(error, "INTEGRITY")) throw error;
       const elsewhere = hasSeveralPlaces(source) && source.distrust(descriptor);
-      if (!elsewhere && secondTry) throw error;
+      const tried = error instanceof OtherAnswer && error.passing;
+      if (!elsewhere && (secondTry || tried)) throw error;
       secondTry ||= !elsewhere;
       onAgain?.(error);
     }
@@ -183,6 +186,7 @@ export interface ResumeOptions {
  * The bytes of a blob from its start (or `from` on), opened again at the byte that was reached whenever the connection breaks.
  * The budget of tries begins anew with every byte that came (a link that drops often but moves still ends well).
  * After real progress there is no delay, and of many such breaks only the first, the tenth, the hundredth are told.
+ * A page in the place of the content is waited for to go away in the same way.
  */
 export async function* resuming(blob: BlobSource, options: ResumeOptions): AsyncGenerator<Uint8Array, void> {
   let offset = options.from ?? 0;
@@ -190,9 +194,11 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
   let breaks = 0;
   for (;;) {
     const from = offset;
-    // Outside of the retry: a source is patient for itself when it cannot be opened.
-    const stream = await blob.open(offset, options.signal);
+    // A source is patient for itself when it cannot be opened.
+    let isOpen = false;
     try {
+      const stream = await blob.open(offset, options.signal);
+      isOpen = true;
       for await (const chunk of stream) {
         offset += chunk.byteLength;
         attempt = 0;
@@ -206,9 +212,11 @@ export async function* resuming(blob: BlobSource, options: ResumeOptions): Async
       );
     } catch (error) {
       // The fault came behind the last byte: there is nothing left to ask for.
-      if (isAppError(error, "NETWORK") && offset === blob.descriptor.size && offset > 0) return;
+      if (isOpen && isAppError(error, "NETWORK") && offset === blob.descriptor.size && offset > 0) return;
+      const isPage = error instanceof OtherAnswer && error.passing;
+      if (!isPage && !(isOpen && isAppError(error, "NETWORK"))) throw error;
       attempt += 1;
-      if (!isAppError(error, "NETWORK") || options.signal?.aborted || attempt >= maxAttempts) throw error;
+      if (options.signal?.aborted || attempt >= maxAttempts) throw error;
       breaks += 1;
       if (offset - from >= quickBytes) {
         if (/^10*$/.test(`${breaks}`)) options.onRetry?.(breaks, 0, error);

@@ -1,5 +1,6 @@
 /** Turns zod's issues into sentences for users, each with the path of the value or key that it is about. */
 import type { z } from "zod";
+import { quoted, withoutLogin } from "../oci/shown.ts";
 import { nearest } from "./nearest.ts";
 import { knownKeys } from "./schema.ts";
 
@@ -60,7 +61,7 @@ function unknownKey(path: readonly PropertyKey[], key: string, input: unknown): 
   const at = { path: [...path, key], at: "key" } as const;
   const { what, keys } = knownKeys(path);
   const near = nearest(key, keys);
-  const message = `${JSON.stringify(key)} is not a key of ${what}`;
+  const message = `${quoted(key)} is not a key of ${what}`;
   if (near === undefined) return { ...at, message, hint: `its keys are ${keys.join(", ")}` };
   const twice = typeof input === "object" && input !== null && Object.hasOwn(input, near);
   return { ...at, message, hint: twice ? `${near} is there already` : `write ${near}` };
@@ -77,6 +78,10 @@ function missingSpace(path: readonly PropertyKey[], input: unknown): Finding[] |
   if (tag === undefined && value !== null) return undefined;
   const { keys } = knownKeys(path);
   if (keys.includes(key) || nearest(key, keys) !== undefined || key === "tags") return undefined;
+  if (withoutLogin(`${key}:${tag}`) !== `${key}:${tag}`) {
+    const message = "expected an image reference, got a mapping that looks like a login";
+    return [{ path, at: "value", message, hint: "leave it out and log in to the registry" }];
+  }
   const hint =
     tag === undefined
       ? "leave the colon out, or put a tag behind it"
@@ -85,7 +90,7 @@ function missingSpace(path: readonly PropertyKey[], input: unknown): Finding[] |
     {
       path,
       at: "value",
-      message: `expected an image reference, got a mapping with ${JSON.stringify(key)}`,
+      message: `expected an image reference, got a mapping with ${quoted(key)}`,
       hint,
     },
   ];
@@ -125,5 +130,5 @@ function kindOf(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a mapping";
-  return JSON.stringify(typeof value === "string" ? value.slice(0, 80) : value);
+  return typeof value === "string" ? quoted(value, 80) : JSON.stringify(value);
 }

@@ -1,6 +1,7 @@
 /** Lists as plain text: one reference a line, `#` comments, blank lines. */
 import { isAppError } from "../errors.ts";
 import { parseReference } from "../oci/reference.ts";
+import { quoted } from "../oci/shown.ts";
 import type { ImageRequest, ListSource, ParsedList } from "./image-list.ts";
 import type { Problems } from "./problems.ts";
 
@@ -27,7 +28,7 @@ export function parsePlainList(source: ListSource, problems: Problems): ParsedLi
   for (const { text, line, column } of significantLines(source.text)) {
     const place = { name: source.name, line, column };
     if (/\s/u.test(text)) {
-      problems.add(place, `expected one image reference a line, got ${JSON.stringify(text.slice(0, 80))}`);
+      problems.add(place, `expected one image reference a line, got ${quoted(text, 80)}`);
       continue;
     }
     try {

@@ -2,6 +2,7 @@
 import { AppError } from "../errors.ts";
 import type { Platform } from "../oci/platform.ts";
 import { parseReference } from "../oci/reference.ts";
+import { quoted, withoutLogin } from "../oci/shown.ts";
 import { type ImageRequest, uniquePlatforms, uniqueRequests } from "./image-list.ts";
 
 /**
@@ -16,13 +17,9 @@ export function requestsFromArguments(
   return uniqueRequests(
     args.map((text) => {
       if (/\.(?:ya?ml|json|txt)$/iu.test(text)) {
-        throw new AppError(
-          "USAGE",
-          `Cannot read image reference ${JSON.stringify(text)}: it looks like a list`,
-          {
-            hint: `write -f ${text}; if it is an image, write its tag too`,
-          },
-        );
+        throw new AppError("USAGE", `Cannot read image reference ${quoted(text)}: it looks like a list`, {
+          hint: `write -f ${withoutLogin(text)}; if it is an image, write its tag too`,
+        });
       }
       return { reference: parseReference(text), platforms: wanted, place: "command line" };
     }),

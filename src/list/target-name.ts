@@ -1,12 +1,13 @@
 /** Names for images in the target (`as:`), and hosts as keys of settings. */
 import { AppError } from "../errors.ts";
 import { isRegistryHost, isRepository, isTag, parseReference } from "../oci/reference.ts";
+import { hostPart, quoted, withoutLogin } from "../oci/shown.ts";
 import type { MirrorEndpoint, TargetName } from "./image-list.ts";
 
 /** Parses `repository[:tag]`. Throws REFERENCE for a host, a digest, or what is no repository or no tag. */
 export function parseTargetName(text: string): TargetName {
   const fail = (reason: string, hint: string): AppError =>
-    new AppError("REFERENCE", `Cannot read target name ${JSON.stringify(text)}: ${reason}`, { hint });
+    new AppError("REFERENCE", `Cannot read target name ${quoted(text)}: ${reason}`, { hint });
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//.exec(text)?.[0];
   if (scheme !== undefined) throw fail(`it begins with ${scheme}`, "write repository[:tag]");
   if (text.includes("@"))
@@ -42,7 +43,7 @@ export function parseTargetName(text: string): TargetName {
  */
 export function parseRegistryHost(text: string): string {
   if (!isRegistryHost(text)) {
-    throw new AppError("REFERENCE", `Cannot read registry ${JSON.stringify(text)}: it is not host[:port]`, {
+    throw new AppError("REFERENCE", `Cannot read registry ${quoted(text)}: it is not host[:port]`, {
       hint: "write it like registry.internal:5000, without https:// and without a path",
     });
   }
@@ -54,13 +55,18 @@ export function parseRegistryHost(text: string): string {
 /** Parses a pull-through mirror, `host[:port][/prefix]`. Throws REFERENCE with the way out. */
 export function parseMirror(text: string): MirrorEndpoint {
   const fail = (reason: string, hint: string): AppError =>
-    new AppError("REFERENCE", `Cannot read mirror ${JSON.stringify(text)}: ${reason}`, { hint });
+    new AppError("REFERENCE", `Cannot read mirror ${quoted(text)}: ${reason}`, { hint });
   const form = "write it like mirror.internal:5000 or harbor.internal/hub-proxy";
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[0];
   if (scheme !== undefined) {
     const plain = /^http:/i.test(scheme) ? ", and set plainHttp: true for it under registries" : "";
-    throw fail(`it begins with ${scheme}`, `write ${text.slice(scheme.length).replace(/\/+$/, "")}${plain}`);
+    throw fail(`it begins with ${scheme}`, `write ${hostPart(text).replace(/\/+$/, "")}${plain}`);
   }
+  if (withoutLogin(text) !== text)
+    throw fail(
+      "it holds a login",
+      "leave it out, and put username and passwordFile for its host under registries",
+    );
   const slash = text.indexOf("/");
   const host = slash < 0 ? text : text.slice(0, slash);
   const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");

@@ -14,6 +14,7 @@ import {
   type YAMLError,
 } from "yaml";
 import type { z } from "zod";
+import { quoted, withoutLogin, withoutLogins } from "../oci/shown.ts";
 import { type Finding, findingsOf } from "./findings.ts";
 import { type ListSource, type ParsedList, type RegistrySettings, uniquePlatforms } from "./image-list.ts";
 import { withLogin } from "./login.ts";
@@ -134,7 +135,7 @@ function plainData(
           isPair(parent) && isScalar(parent.key) && String(parent.key.value).startsWith("password");
         const message = isSecret
           ? "a value that begins with * is an alias in YAML: put it in quotes"
-          : `there is no anchor &${node.source} for the alias *${node.source}`;
+          : `there is no anchor &${withoutLogin(node.source)} for the alias *${withoutLogin(node.source)}`;
         first = { offset: node.range?.[0] ?? 0, message };
         return visit.BREAK;
       },
@@ -176,8 +177,9 @@ function yamlMessage(error: YAMLError, text: string): string {
     case "TAB_AS_INDENT":
       return "indented with a tab: YAML is indented with spaces";
     case "DUPLICATE_KEY": {
-      const key = /^["']?([^"':\r\n]*)/.exec(text.slice(error.pos[0], error.pos[0] + 100))?.[1] ?? "";
-      return `the key ${JSON.stringify(key.trim())} is there twice`;
+      const key =
+        /^["']?((?:[^"':\r\n]|:(?!\s))*)/.exec(text.slice(error.pos[0], error.pos[0] + 1024))?.[1] ?? "";
+      return `the key ${quoted(key.trim(), 100)} is there twice`;
     }
     case "MULTIPLE_DOCS":
       return "a second YAML document begins here: a list is one document";
@@ -187,6 +189,6 @@ function yamlMessage(error: YAMLError, text: string): string {
     case "RESOURCE_EXHAUSTION":
       return "nested too deeply";
     default:
-      return `not valid YAML: ${error.message}`;
+      return `not valid YAML: ${withoutLogins(error.message)}`;
   }
 }

@@ -1,6 +1,7 @@
 /** Platforms: `os/architecture[/variant]`, normalised as containerd does it, and the match of a wanted list. */
 import { z } from "zod";
 import { AppError } from "../errors.ts";
+import { quoted } from "./shown.ts";
 
 /** image-spec image-index.md "platform". Unknown fields stay in the raw bytes, which is all that travels. */
 export const Platform = z.object({
@@ -31,7 +32,7 @@ export function parsePlatform(text: string): Platform {
   const lower = text.trim().toLowerCase();
   const [os, architecture, variant] = lower.split("/");
   if (!platformPattern.test(lower) || os === undefined || architecture === undefined) {
-    throw new AppError("USAGE", `Cannot read platform "${text}": expected os/architecture[/variant]`, {
+    throw new AppError("USAGE", `Cannot read platform ${quoted(text)}: expected os/architecture[/variant]`, {
       hint: "write it like linux/amd64 or linux/arm/v7",
     });
   }

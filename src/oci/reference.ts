@@ -4,6 +4,7 @@
  */
 import { AppError } from "../errors.ts";
 import { Digest } from "./digest.ts";
+import { quoted } from "./shown.ts";
 
 /** A normalised reference. At least one of tag and digest is there; where both are, the digest is what is fetched. */
 export interface Reference {
@@ -21,6 +22,8 @@ const domainPattern = new RegExp(
 const component = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
 const repositoryPattern = new RegExp(`^${component}(?:/${component})*$`);
 const tagPattern = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+/** `user:password@host/`: a password may hold anything. */
+const loginPattern = /@(?!sha\d+:)[^@/]*\/[^@]*(?:@sha\d+:.*)?$/i;
 const maxRepositoryLength = 255;
 const maxInputLength = 1024;
 const dockerHubNames: ReadonlySet<string> = new Set(["index.docker.io", "registry-1.docker.io"]);
@@ -48,14 +51,14 @@ export function isRegistryHost(text: string): boolean {
  */
 export function parseReference(input: string): Reference {
   const fail = (reason: string, hint?: string): never => {
-    const shown = JSON.stringify(withoutUser(input).slice(0, maxInputLength));
+    const shown = quoted(input, maxInputLength);
     throw new AppError("REFERENCE", `Cannot read image reference ${shown}: ${reason}`, { hint });
   };
   if (input === "") fail("it is empty");
   if (input.length > maxInputLength) fail("it is too long");
-  const scheme = /^[a-z][a-z0-9+.-]*:\/\//.exec(input)?.[0];
+  const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(input)?.[0];
   if (scheme !== undefined) fail(`it begins with ${scheme}`, `leave ${scheme} out`);
-  if (withoutUser(input) !== input) fail("it holds a user name", "leave it out and log in to the registry");
+  if (loginPattern.test(input)) fail("it holds a user name", "leave it out and log in to the registry");
   if (/^[0-9a-f]{64}$/.test(input))
     fail("it is an image ID", "write the name of the image, or name@sha256:<id>");
 
@@ -67,19 +70,17 @@ export function parseReference(input: string): Reference {
   const name = hasTag ? named.slice(0, colon) : named;
   const tag = hasTag ? named.slice(colon + 1) : undefined;
   if (tag !== undefined && !tagPattern.test(tag)) {
-    fail(tag === "" ? "the tag is empty" : `${JSON.stringify(tag)} is not a tag`);
+    fail(tag === "" ? "the tag is empty" : `${quoted(tag)} is not a tag`);
   }
 
   const { registry, repository } = splitName(name);
-  if (!domainPattern.test(registry)) fail(`${JSON.stringify(registry)} is not a registry host`);
+  if (!domainPattern.test(registry)) fail(`${quoted(registry)} is not a registry host`);
   if (!repositoryPattern.test(repository)) {
     const lower = repository.toLowerCase();
     const path = registry === "docker.io" ? lower.replace(/^library\//, "") : `${registry}/${lower}`;
     const proposed = `${path}${input.slice(name.length)}`;
     if (repositoryPattern.test(lower)) fail("the repository must be lower case", `write ${proposed}`);
-    fail(
-      repository === "" ? "there is no repository" : `${JSON.stringify(repository)} is not a repository name`,
-    );
+    fail(repository === "" ? "there is no repository" : `${quoted(repository)} is not a repository name`);
   }
   if (repository.length > maxRepositoryLength)
     fail(`the repository is over ${maxRepositoryLength} characters long`);
@@ -106,16 +107,11 @@ export function tagOrDigest(reference: Reference): string {
   return found;
 }
 
-/** The reference with `***` for `user:password@` in front of a host, which no message may show. */
-function withoutUser(input: string): string {
-  return input.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@(?=[^@/]*\/)/, "$1***@");
-}
-
 function parseDigestPart(text: string, fail: (reason: string, hint?: string) => never): Digest {
   const parsed = Digest.safeParse(text);
   if (parsed.success) return parsed.data;
   if (Digest.safeParse(text.toLowerCase()).success) return fail("the digest must be lower case");
-  return fail(`${JSON.stringify(text)} is not a digest`, "a digest is sha256:<64 hex> or sha512:<128 hex>");
+  return fail(`${quoted(text)} is not a digest`, "a digest is sha256:<64 hex> or sha512:<128 hex>");
 }
 
 /** The domain rule of distribution/reference: the first component is a host only if it looks like one. */

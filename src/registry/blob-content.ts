@@ -19,6 +19,7 @@ import { AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, type Digest, digestOf, finishDigest, hasherFor } from "../oci/digest.ts";
 import { type Answer, bodyStream, discard, readBytes, singleHeader } from "./http.ts";
+import { isPage, otherAnswer, unlessPage } from "./page.ts";
 
 /** What is known of blobs of a registry that came with a Content-Encoding. */
 export interface Readings {
@@ -41,8 +42,8 @@ const codings = {
 const smallBytes = 4 * 1024 * 1024;
 
 /**
- * The bytes of a blob out of the answer with status 200. They are not verified. Throws INTEGRITY at once for an answer
- * that is announced with another size than the blob's.
+ * The bytes of a blob out of the answer with status 200. They are not verified. Throws {@link OtherAnswer} for an answer
+ * that is announced with another size than the blob's, at once, and for a page.
  */
 export function contentOf(
   answer: Answer,
@@ -55,12 +56,14 @@ export function contentOf(
   const length = lengthOf(answer);
   if (coding === undefined && length !== undefined && length !== size) {
     discard(answer);
-    throw wrongLength(answer, descriptor, length);
+    throw otherAnswer(answer, descriptor, length);
   }
   const stream = bodyStream(answer, what);
-  if (coding === undefined) {
-    return length === undefined && isPage(answer) ? suspected(stream, answer, descriptor) : stream;
+  if (isPage(answer) && length !== size) {
+    const decode = (bytes: Buffer): Buffer | undefined => wholeOf(bytes, coding, size);
+    return unlessPage(stream, answer, descriptor, coding === undefined ? undefined : decode);
   }
+  if (coding === undefined) return stream;
   readings.labelled.add(digest);
   // As long as the content itself: it is the content, and the header speaks of that.
   if (length === size) return stream;
@@ -84,37 +87,6 @@ export function lengthOf(answer: Answer): number | undefined {
 
 function isCoding(name: string): name is Coding {
   return Object.hasOwn(codings, name);
-}
-
-function isPage(answer: Answer): boolean {
-  return /^text\/html/i.test(singleHeader(answer, "content-type") ?? "");
-}
-
-/** What calls itself a web page and is too short is one, rather than the beginning of a blob. */
-async function* suspected(
-  stream: ByteStream,
-  answer: Answer,
-  descriptor: Descriptor,
-): AsyncGenerator<Uint8Array, void> {
-  let seen = 0;
-  for await (const chunk of stream) {
-    seen += chunk.byteLength;
-    yield chunk;
-  }
-  if (seen < descriptor.size) throw wrongLength(answer, descriptor, seen);
-}
-
-function wrongLength(answer: Answer, { digest, size }: Descriptor, length: number): AppError {
-  const page = isPage(answer);
-  const { host } = answer.url;
-  return new AppError(
-    "INTEGRITY",
-    `Cannot verify ${digest}: ${host} answered with ${page ? "a web page of " : ""}${length} bytes, and its descriptor promises ${size} bytes`,
-    {
-      hint: page ? "look for a proxy or a login page in front of the registry" : undefined,
-      details: { digest, size },
-    },
-  );
 }
 
 /** Undoes a coding, at most to the size of the content: a few kilobytes can be made to become gigabytes. */
@@ -159,13 +131,18 @@ async function* decided(
     yield raw;
     return;
   }
-  let plain: Buffer | undefined;
-  try {
-    plain = codings[coding].whole(raw, { maxOutputLength: Math.max(size, 1) });
-  } catch {
-    // Not what the header says, or too much of it: then the bytes that came are the ones to complain about.
-  }
+  const plain = wholeOf(raw, coding, size);
+  // Otherwise the bytes that came are the ones to complain about.
   yield plain !== undefined && digestOf(plain, algorithmOf(digest)) === digest ? plain : raw;
+}
+
+/** Bytes without their coding; undefined if they are not what it says, or over `size` bytes. */
+function wholeOf(raw: Buffer, coding: Coding | undefined, size: number): Buffer | undefined {
+  try {
+    return coding && codings[coding].whole(raw, { maxOutputLength: Math.max(size, 1) });
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Descriptor } from "../oci/descriptor.ts";
 import { codingOf, contentOf, lengthOf, type Readings } from "./blob-content.ts";
 import type { RegistryClient } from "./client.ts";
 import { type Answer, bodyStream, discard, singleHeader } from "./http.ts";
+import { isPage, otherAnswer } from "./page.ts";
 import type { RegistryRequest } from "./request.ts";
 import { pullScope } from "./scopes.ts";
 
@@ -38,7 +39,7 @@ interface Part {
 
 /**
  * GET of a blob, with a closed range where the offset is not 0 (some registries refuse open ranges). The bytes are
- * not verified. Throws as the client does, and INTEGRITY if the answer is announced with another size.
+ * not verified. Throws as the client does, and {@link OtherAnswer} for what is not the blob.
  */
 export async function openBlob(
   client: RegistryClient,
@@ -81,6 +82,7 @@ async function openPart(request: BlobRequest, offset: number): Promise<Part> {
   }
   // distribution 2.8 promises a body with its 416, and sends none: it is not waited for.
   discard(answer);
+  if (answer.status === 206 && isPage(answer)) throw otherAnswer(answer, descriptor, lengthOf(answer));
   habits.refusedRanges += 1;
   return await openWhole(request, offset);
 }
@@ -92,6 +94,7 @@ async function openWhole(request: BlobRequest, offset: number): Promise<Part> {
   const end = offset === 0 ? rangeEnd(answer, 0, descriptor.size) : undefined;
   if (end !== undefined) return { stream: bodyStream(answer, wanted.what), end };
   discard(answer);
+  if (isPage(answer)) throw otherAnswer(answer, descriptor, lengthOf(answer));
   const { host } = answer.url;
   throw new AppError("REGISTRY", `Cannot ${wanted.what}: ${host} answered 206 though no part was asked for`);
 }
@@ -117,6 +120,7 @@ function rangeEnd(answer: Answer, offset: number, size: number): number | undefi
   const [, start, last, total] = range;
   const end = Number(last) + 1;
   if (Number(start) !== offset || (total !== "*" && Number(total) !== size)) return undefined;
+  if (total === "*" && isPage(answer)) return undefined;
   if (end <= offset || end > size) return undefined;
   const length = lengthOf(answer);
   return length === undefined || length === end - offset ? end : undefined;

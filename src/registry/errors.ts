@@ -1,6 +1,7 @@
 /** A registry's answer, or the lack of one, as an error that a person can act on. No secret ever gets in. */
 import { AppError, type ErrorCode, isAppError } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
+import { withoutLogins } from "../oci/shown.ts";
 import { formatRateLimit, parseRetryAfter, type RateLimit } from "./rate-limit.ts";
 
 /** No more of an error body than this is read, in bytes. */
@@ -204,6 +205,6 @@ function brokenHint(status: number, host: string): string {
 /** Text from a server on one line, without control characters and not longer than a person reads. */
 export function printable(text: string): string {
   // Format characters too: some turn the direction of what follows, or cannot be seen.
-  const clean = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ").trim();
+  const clean = withoutLogins(text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ")).trim();
   return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength)}…` : clean;
 }

@@ -1,6 +1,7 @@
 /** Names in the target: where an image lands, and that no two land in one place. */
 import { AppError } from "../errors.ts";
 import { isRepository, type Reference } from "../oci/reference.ts";
+import { quoted } from "../oci/shown.ts";
 
 /** Where an image lands in a target registry. */
 export interface TargetName {
@@ -28,7 +29,7 @@ export function targetName(
   if (!isRepository(repository)) {
     throw new AppError(
       "USAGE",
-      `Cannot name ${reference.repository} in the target: ${JSON.stringify(repository)} is not a repository name`,
+      `Cannot name ${reference.repository} in the target: ${quoted(repository)} is not a repository name`,
       {
         hint: "the placeholders of --name are {registry} and {repository}; all else must be lower case",
       },
@@ -76,12 +77,8 @@ function fill(template: string, reference: Reference): string {
         .toLowerCase()
         .replace(/[^a-z0-9.]+/g, "-")
         .replace(/^-|-$/g, "");
-    throw new AppError(
-      "USAGE",
-      `Cannot use the name template ${JSON.stringify(template)}: there is no ${whole}`,
-      {
-        hint: "the placeholders are {registry} and {repository}",
-      },
-    );
+    throw new AppError("USAGE", `Cannot use the name template ${quoted(template)}: there is no ${whole}`, {
+      hint: "the placeholders are {registry} and {repository}",
+    });
   });
 }

@@ -63,10 +63,9 @@ function readProxy(env: Environment, ...names: readonly string[]): (() => HttpPr
 }
 
 function parseProxy(text: string, variable: string): HttpProxy {
-  const fail = (state: string): never => {
-    throw new AppError("USAGE", `Cannot use the proxy of ${variable}: ${state}`, {
-      hint: "write it like http://proxy.example:3128, or http://USER:PASSWORD@proxy.example:3128",
-    });
+  const form = "write it like http://proxy.example:3128, or http://USER:PASSWORD@proxy.example:3128";
+  const fail = (state: string, hint = form): never => {
+    throw new AppError("USAGE", `Cannot use the proxy of ${variable}: ${state}`, { hint });
   };
   const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   const scheme = full.slice(0, full.indexOf(":")).toLowerCase();
@@ -74,6 +73,9 @@ function parseProxy(text: string, variable: string): HttpProxy {
     fail(`${scheme}:// is not supported, only http:// and https://`);
   if (!URL.canParse(full)) fail("it is no URL");
   const url = new URL(full);
+  // A slash in a password ends the host for every reader of URLs, and what is told would be a part of it.
+  if (/@/.test(`${url.pathname}${url.search}${url.hash}`))
+    fail("its password is not written as in a URL", "write / as %2F, ? as %3F and # as %23 in it");
   const secure = scheme === "https";
   const port = Number(url.port || (secure ? 443 : 80));
   const given = url.username !== "" || url.password !== "";
