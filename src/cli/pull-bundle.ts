@@ -12,6 +12,7 @@ import { KnownManifests } from "../content/known-manifests.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import type { AppError } from "../errors.ts";
+import type { Platform } from "../oci/platform.ts";
 import { formatBytes } from "../report/format.ts";
 import type { ImageOutcome } from "../sync/copy.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
@@ -19,7 +20,7 @@ import { makePlan, type Plan, type PlanFailure, type PlannedImage, withoutImages
 import { verifyContent } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, leansOn } from "./base-figures.ts";
 import { Bases } from "./bases.ts";
-import { layOutPlan } from "./bundle-plan.ts";
+import { layOutPlan, tellLackingPlatforms } from "./bundle-plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
@@ -45,6 +46,8 @@ export interface PullOptions {
   readonly reuse: readonly string[];
   /** Receipts, and bundles that are at the target: what they have is left out. */
   readonly base: readonly string[];
+  /** What `docker load` is offered of every image; chosen for each by the usual rule if undefined. */
+  readonly dockerPlatform: Platform | undefined;
   readonly content: ContentRules;
 }
 
@@ -85,13 +88,16 @@ export async function pullBundle(
     emit: session.emit,
     signal: session.signal,
     failFast: options.failFast,
+    tellPlatforms: options.dockerPlatform !== undefined,
     ...options.content,
   });
   const plan = await bases.leaveOut(whole);
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
+  const { dockerPlatform } = options;
+  tellLackingPlatforms(plan, manifests, { dockerPlatform, emit: session.emit });
   const base = bases.describe(plan);
-  const layout = await layOutPlan(plan, manifests, base);
+  const layout = await layOutPlan(plan, manifests, { base, dockerPlatform });
   const { volumeBytes } = options;
   checkVolumes(layout.totalBytes, volumeBytes);
   if (
@@ -138,7 +144,8 @@ export async function pullBundle(
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
     const kept = withoutImages(plan, failed);
     const leaned = bases.describe(kept);
-    if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, leaned), manifests);
+    const terms = { base: leaned, dockerPlatform };
+    if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, terms), manifests);
     const bundle = describe(options, await writer.commit(), leaned);
     tellBase(options, leaned, session);
     return { ...conclude(outcomes, failures, session), bundle };

@@ -6,7 +6,7 @@ import { systemClock } from "../content/retry.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { makePlan } from "../sync/plan.ts";
 import { pipeName } from "./bundle-path.ts";
-import { layOutPlan } from "./bundle-plan.ts";
+import { layOutPlan, tellLackingPlatforms } from "./bundle-plan.ts";
 import { notPulledHint, type PullOptions, type PullResult } from "./pull-bundle.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
@@ -40,11 +40,15 @@ export async function pullToPipe(
     emit: session.emit,
     signal: session.signal,
     failFast: options.failFast,
+    tellPlatforms: options.dockerPlatform !== undefined,
     ...options.content,
   });
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
-  const writer = await PipeWriter.begin(options.output, await layOutPlan(plan, manifests), manifests, {
+  const { dockerPlatform } = options;
+  tellLackingPlatforms(plan, manifests, { dockerPlatform, emit: session.emit });
+  const layout = await layOutPlan(plan, manifests, { dockerPlatform });
+  const writer = await PipeWriter.begin(options.output, layout, manifests, {
     clock: systemClock,
     reuse: reuse.bundles,
     onNote: (message) => session.emit({ type: "note", message }),

@@ -21,6 +21,7 @@ import { Session } from "../cli/session.ts";
 import { standardOutput } from "../cli/standard-output.ts";
 import { volumeSize } from "../cli/volume-size.ts";
 import { AppError } from "../errors.ts";
+import { parsePlatform } from "../oci/platform.ts";
 
 export default class Pull extends MirrorCommand {
   static override summary = "pull images from registries into one bundle file";
@@ -50,6 +51,12 @@ export default class Pull extends MirrorCommand {
       helpValue: "SIZE",
       env: "MIRROR_VOLUME_SIZE",
     }),
+    "docker-platform": Flags.string({
+      summary:
+        "offer docker load this platform of every image (linux/amd64 if left out, or else its first for Linux)",
+      helpValue: "OS/ARCH[/VARIANT]",
+      env: "MIRROR_DOCKER_PLATFORM",
+    }),
     "keep-going": Flags.boolean({
       summary: "write the bundle without the images that fail",
       env: "MIRROR_KEEP_GOING",
@@ -74,6 +81,8 @@ export default class Pull extends MirrorCommand {
       });
     }
     const volumeBytes = volumeSize(flags["volume-size"]);
+    const docker = flags["docker-platform"];
+    const dockerPlatform = docker === undefined ? undefined : parsePlatform(docker);
     const output = path === pipeName ? standardOutput() : undefined;
     using session = new Session({
       quiet: flags.quiet || this.jsonEnabled(),
@@ -90,6 +99,7 @@ export default class Pull extends MirrorCommand {
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
       reuse: flags.reuse ?? [],
+      dockerPlatform,
       content: contentRules(flags),
     };
     return output === undefined
