@@ -14,6 +14,8 @@ import { type BlobSize, type BundleContents, blobPath, type MetadataFile } from 
 export interface DockerImage {
   readonly config: Digest;
   readonly layers: readonly Digest[];
+  /** One of the layers is in zstd. */
+  readonly zstd?: true;
 }
 
 /** One image of a bundle. */
@@ -26,6 +28,8 @@ export interface BundleImage {
   /** The digest at the source, where a choice of platforms made another root necessary. */
   readonly original?: Digest | undefined;
   readonly docker?: DockerImage | undefined;
+  /** No container runtime could unpack it: a chart, a signature. */
+  readonly artifact?: true;
   /** Of an archive that has no full name for it: `source` is a tag or the digest, and `target` means nothing. */
   readonly unnamed?: true;
 }
@@ -159,7 +163,7 @@ function ociIndex(images: readonly BundleImage[]): unknown {
     mediaType: mediaTypes.ociIndex,
     // Artifacts last: ctr stops unpacking at the first entry that is no image.
     manifests: [...images]
-      .sort((a, b) => Number(a.docker === undefined) - Number(b.docker === undefined))
+      .sort((a, b) => Number(a.artifact === true) - Number(b.artifact === true))
       .map((image) => ({
         mediaType: image.root.mediaType,
         digest: image.root.digest,
@@ -175,14 +179,19 @@ function ociIndex(images: readonly BundleImage[]): unknown {
 }
 
 function dockerManifest(images: readonly BundleImage[]): unknown[] {
-  return images.flatMap((image) => {
+  const items = images.flatMap((image) => {
     const name = imageName(image);
     // Docker takes tagged names only.
-    if (image.docker === undefined || name.includes("@")) return [];
-    return [
-      { Config: blobPath(image.docker.config), RepoTags: [name], Layers: image.docker.layers.map(blobPath) },
-    ];
+    return image.docker === undefined || name.includes("@") ? [] : [{ name, ...image.docker }];
   });
+  // Docker before 23 cannot read zstd, stops at the first such image, and has loaded all those before it.
+  return items
+    .sort((a, b) => Number(a.zstd === true) - Number(b.zstd === true))
+    .map(({ name, config, layers }) => ({
+      Config: blobPath(config),
+      RepoTags: [name],
+      Layers: layers.map(blobPath),
+    }));
 }
 
 /** `repository:tag` of the source; where both tag and digest were asked for, the tag is the name. */

@@ -1,38 +1,70 @@
 /** A plan as a bundle, and a bundle as a plan: the one place where both sides are known. */
 import type { Bundle } from "../bundle/bundle.ts";
 import { type BundleBase, leavesOut } from "../bundle/delta.ts";
-import { dockerImage } from "../bundle/docker-image.ts";
+import { type DockerOffer, dockerOffer } from "../bundle/docker-image.ts";
 import { type BundleContents, type Layout, layOut } from "../bundle/layout.ts";
-import { type BundleImage, type DockerImage, makeMetadata } from "../bundle/metadata.ts";
+import { type BundleImage, makeMetadata } from "../bundle/metadata.ts";
 import type { ManifestStore } from "../content/manifest-store.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import { formatPlatform, type Platform } from "../oci/platform.ts";
 import { parseReference } from "../oci/reference.ts";
 import { maxConfigBytes } from "../sync/config.ts";
+import type { Emit } from "../sync/events.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
 import type { NodeRole } from "../sync/node.ts";
 import type { Plan, PlannedImage, PlanOptions, PlanRequest } from "../sync/plan.ts";
 
+/** What a bundle says of its images besides what the plan has. */
+export interface BundleTerms {
+  /** What a delta leans on. */
+  readonly base?: BundleBase | undefined;
+  /** The platform that Docker is offered of every image; linux/amd64, or else the first for Linux, if left out. */
+  readonly dockerPlatform?: Platform | undefined;
+}
+
 /** The layout of the bundle that holds a plan's images; of a delta, if it leans on something. */
-export async function layOutPlan(plan: Plan, manifests: ManifestStore, base?: BundleBase): Promise<Layout> {
-  const images: BundleImage[] = plan.images.map((image) => ({
-    source: image.source,
-    target: image.target,
-    root: image.root,
-    original: image.original,
-    docker: dockerOf(image, manifests),
-  }));
+export async function layOutPlan(
+  plan: Plan,
+  manifests: ManifestStore,
+  { base, dockerPlatform }: BundleTerms = {},
+): Promise<Layout> {
   const contents = contentsOf(plan);
+  const held = new Set([...contents.configs, ...contents.layers].map(({ digest }) => digest));
+  const images = plan.images.map((image): BundleImage => {
+    const common = { source: image.source, target: image.target, root: image.root, original: image.original };
+    const offer = offerOf(image, manifests, dockerPlatform);
+    if (offer.kind === "artifact") return { ...common, artifact: true };
+    // Docker gets all of an image or nothing: a part may be what a delta leaves out, or a licence keeps back.
+    const whole =
+      offer.kind === "image" && [offer.image.config, ...offer.image.layers].every((d) => held.has(d));
+    return whole ? { ...common, docker: offer.image } : common;
+  });
   return await layOut(makeMetadata(images, contents, base), contents);
 }
 
-/** What Docker is offered of an image: nothing, if some of that is left out. */
-function dockerOf({ root, leansOn = [] }: PlannedImage, manifests: ManifestStore): DockerImage | undefined {
-  const found = dockerImage(root, (digest) => (manifests.has(digest) ? manifests.get(digest) : undefined));
-  const left = new Set(leansOn.map(({ descriptor }) => descriptor.digest));
-  return found === undefined || [found.config, ...found.layers].some((digest) => left.has(digest))
-    ? undefined
-    : found;
+/** One warning for each image that Docker will not be offered since it lacks the platform that the user wants. */
+export function tellLackingPlatforms(
+  plan: Plan,
+  manifests: ManifestStore,
+  { dockerPlatform, emit }: Pick<BundleTerms, "dockerPlatform"> & { readonly emit: Emit },
+): void {
+  if (dockerPlatform === undefined) return;
+  for (const image of plan.images) {
+    const offer = offerOf(image, manifests, dockerPlatform);
+    if (offer.kind !== "lacking") continue;
+    emit({
+      type: "warning",
+      message: `${image.source} is not available for ${formatPlatform(dockerPlatform)}: docker load is not offered it`,
+      hint: `it is in the bundle for all other uses, for ${offer.has.map(formatPlatform).join(", ")}`,
+    });
+  }
+}
+
+function offerOf(image: PlannedImage, manifests: ManifestStore, wanted: Platform | undefined): DockerOffer {
+  const bytesOf = (digest: Digest): Uint8Array | undefined =>
+    manifests.has(digest) ? manifests.get(digest) : undefined;
+  return dockerOffer(image, bytesOf, wanted);
 }
 
 /** What to ask the planner for, to push a whole bundle under a prefix (may be empty). */

@@ -68,8 +68,9 @@ export async function pullBundle(
   const pulled = await planPull(requests, registries, session, { ...options, known });
   const { failures, manifests } = pulled;
   const plan = await bases.leaveOut(pulled.plan);
+  const { dockerPlatform } = options;
   const base = bases.describe(plan);
-  const layout = await layOutPlan(plan, manifests, base);
+  const layout = await layOutPlan(plan, manifests, { base, dockerPlatform });
   const { volumeBytes } = options;
   checkVolumes(layout.totalBytes, volumeBytes);
   if (
@@ -104,7 +105,8 @@ export async function pullBundle(
       throw unfinished(outcomes, failures, session, { ...options, replaces: reuse.existing !== undefined });
     const kept = withoutImages(plan, failed);
     const leaned = bases.describe(kept);
-    if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, leaned), manifests);
+    const terms = { base: leaned, dockerPlatform };
+    if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, terms), manifests);
     const bundle = describe(options, await writer.commit(), leaned);
     tellBase(options, leaned, session);
     return { ...conclude(outcomes, failures, session), bundle };

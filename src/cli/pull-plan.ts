@@ -4,7 +4,9 @@ import type { Target } from "../content/content.ts";
 import { KnownManifests, type ManifestCache } from "../content/known-manifests.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
+import type { Platform } from "../oci/platform.ts";
 import { makePlan, type Plan, type PlanFailure } from "../sync/plan.ts";
+import { tellLackingPlatforms } from "./bundle-plan.ts";
 import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
@@ -24,6 +26,8 @@ export interface PullPlanOptions {
   readonly keepGoing: boolean;
   readonly failFast: boolean;
   readonly content: ContentRules;
+  /** What `docker load` is offered of every image; chosen for each by the usual rule if undefined. */
+  readonly dockerPlatform: Platform | undefined;
 }
 
 /**
@@ -34,8 +38,9 @@ export async function planPull(
   requests: readonly SourcedRequest[],
   registries: Registries,
   session: Session,
-  { keepGoing, failFast, content, known }: PullPlanOptions & { readonly known: readonly ManifestCache[] },
+  options: PullPlanOptions & { readonly known: readonly ManifestCache[] },
 ): Promise<PullPlan> {
+  const { keepGoing, failFast, content, dockerPlatform, known } = options;
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
   const { plan, failures } = await makePlan(requests, {
@@ -45,6 +50,7 @@ export async function planPull(
     emit: session.emit,
     signal: session.signal,
     failFast,
+    tellPlatforms: dockerPlatform !== undefined,
     ...content,
   });
   const isEmpty = plan.images.length === 0;
@@ -53,6 +59,7 @@ export async function planPull(
     const hint = `nothing was pulled; correct the list, or pull the others ${way}`;
     throw notBegun(plan, failures, isEmpty ? undefined : hint);
   }
+  tellLackingPlatforms(plan, manifests, { dockerPlatform, emit: session.emit });
   return { plan, failures, manifests, sources };
 }
 

@@ -29,7 +29,8 @@ export async function pullToPipe(
   });
   const pulled = await planPull(requests, registries, session, { ...options, known: reuse.manifests });
   const { plan, failures, manifests } = pulled;
-  const writer = await PipeWriter.begin(options.output, await layOutPlan(plan, manifests), manifests, {
+  const layout = await layOutPlan(plan, manifests, { dockerPlatform: options.dockerPlatform });
+  const writer = await PipeWriter.begin(options.output, layout, manifests, {
     ...writerNotes(session),
     reuse: reuse.bundles,
   });

@@ -20,6 +20,7 @@ import { planRequests, readSelection } from "../cli/requests.ts";
 import { standardOutput } from "../cli/standard-output.ts";
 import { volumeSize } from "../cli/volume-size.ts";
 import { AppError } from "../errors.ts";
+import { parsePlatform } from "../oci/platform.ts";
 
 export default class Pull extends MirrorCommand {
   static override summary = "pull images from registries into one bundle file";
@@ -49,6 +50,12 @@ export default class Pull extends MirrorCommand {
       helpValue: "SIZE",
       env: "MIRROR_VOLUME_SIZE",
     }),
+    "docker-platform": Flags.string({
+      summary:
+        "offer docker load this platform of every image (linux/amd64 if left out, or else its first for Linux)",
+      helpValue: "OS/ARCH[/VARIANT]",
+      env: "MIRROR_DOCKER_PLATFORM",
+    }),
     "keep-going": Flags.boolean({
       summary: "write the bundle without the images that fail",
       env: "MIRROR_KEEP_GOING",
@@ -73,6 +80,8 @@ export default class Pull extends MirrorCommand {
       });
     }
     const volumeBytes = volumeSize(flags["volume-size"]);
+    const docker = flags["docker-platform"];
+    const dockerPlatform = docker === undefined ? undefined : parsePlatform(docker);
     const output = path === pipeName ? standardOutput() : undefined;
     // Whoever reads the pipe has the bars.
     using session = this.begin("pull", flags, { plain: output !== undefined });
@@ -84,6 +93,7 @@ export default class Pull extends MirrorCommand {
       keepGoing: flags["keep-going"],
       failFast: flags["fail-fast"],
       reuse: flags.reuse ?? [],
+      dockerPlatform,
       content: contentRules(flags),
     };
     return output === undefined

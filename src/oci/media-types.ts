@@ -21,6 +21,7 @@ const manifestTypes: ReadonlySet<string> = new Set([
   mediaTypes.ociArtifact,
 ]);
 const configTypes: ReadonlySet<string> = new Set([mediaTypes.ociConfig, mediaTypes.dockerConfig]);
+const layerPrefixes = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."] as const;
 
 /**
  * The Accept header for every manifest request, as one line without q-values: some servers take the first type
@@ -58,6 +59,16 @@ export function isSchema1Type(mediaType: string): boolean {
 /** True for the config of a runnable image (not of a chart or another artifact). */
 export function isImageConfigType(mediaType: string): boolean {
   return configTypes.has(mediaType);
+}
+
+/** True for a layer that container runtimes unpack: a tar, compressed or not. Encrypted ones are none. */
+export function isImageLayerType(mediaType: string): boolean {
+  return layerPrefixes.some((prefix) => mediaType.startsWith(prefix)) && !mediaType.includes("encrypted");
+}
+
+/** True for a layer in zstd, which Docker takes from version 23 on. */
+export function isZstdLayerType(mediaType: string): boolean {
+  return isImageLayerType(mediaType) && mediaType.endsWith("zstd");
 }
 
 /** True for a layer that its licence keeps out of registries (image-spec layer.md "Non-Distributable Layers"). */

@@ -42,6 +42,8 @@ export interface PlannedImage {
   /** The digest at the source, where a choice of platforms made another root. */
   readonly original?: Digest | undefined;
   readonly platforms: readonly string[];
+  /** What it runs on, where it has no index that says so and the plan has found out. */
+  readonly runsOn?: Platform | undefined;
   /** All that the image is made of, children before parents, the root last. Empty if it is unchanged. */
   readonly nodes: readonly PlannedNode[];
   /** Further parts, which do not move: the target has them, or gets them from somewhere else. None if left out. */
@@ -78,6 +80,8 @@ export interface PlanOptions extends CallOptions {
   readonly failFast?: boolean;
   /** Goes on without the manifests of an index that its source has lost. */
   readonly allowMissing?: boolean | undefined;
+  /** Finds out what images without an index run on, for a request each. */
+  readonly tellPlatforms?: boolean | undefined;
   /** Which layers are copied although their licence keeps them out of registries; none if left out. */
   readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
   /** What the user can do to have them copied; the flag if left out. */
@@ -176,7 +180,7 @@ async function planImage(
   raw ??= await source.manifest(request.reference, call);
   const walked = await walkImage(source, raw, request, { ...options, interned });
   const original = walked.root.digest === raw.descriptor.digest ? request.original : raw.descriptor.digest;
-  const image = { ...common, original, root: walked.root };
+  const image = { ...common, original, root: walked.root, runsOn: walked.runsOn };
   const unchanged = walked.root.digest !== asked && (await there(walked.root));
   return { ...image, nodes: unchanged ? [] : walked.nodes, unchanged };
 }

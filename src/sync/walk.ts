@@ -27,6 +27,8 @@ export interface WalkOptions extends CallOptions {
   readonly interned: Map<Digest, Descriptor>;
   /** Goes on without the manifests that the source has lost, under a new index of the others. */
   readonly allowMissing?: boolean | undefined;
+  /** Reads the config of an image without an index, to tell what it runs on. */
+  readonly tellPlatforms?: boolean | undefined;
   /** True for layers that are copied although their licence keeps them out of registries; none if left out. */
   readonly includeForeign?: ((layer: Descriptor) => boolean) | undefined;
   /** What the user can do to have them copied; the flag if left out. */
@@ -42,7 +44,7 @@ export async function walkImage(
   root: RawManifest,
   request: { readonly image: string; readonly platforms: readonly Platform[] },
   options: WalkOptions,
-): Promise<{ root: Descriptor; nodes: readonly PlannedNode[] }> {
+): Promise<{ root: Descriptor; runsOn: Platform | undefined; nodes: readonly PlannedNode[] }> {
   const { image } = request;
   const nodes = new Map<Digest, PlannedNode>();
   const add = (role: NodeRole, descriptor: Descriptor): void => {
@@ -124,10 +126,14 @@ export async function walkImage(
       hint: "what it has of the wanted platforms is copied",
     });
   }
-  return { root: final, nodes: [...nodes.values()] };
+  return { root: final, runsOn: chosen.runsOn, nodes: [...nodes.values()] };
 }
 
-type Chosen = RawManifest & { readonly missing: readonly Platform[] };
+type Chosen = RawManifest & {
+  readonly missing: readonly Platform[];
+  /** Of an image without an index, where it is known. */
+  readonly runsOn?: Platform | undefined;
+};
 
 async function choose(
   source: Source,
@@ -136,11 +142,17 @@ async function choose(
   options: WalkOptions,
 ): Promise<Chosen> {
   const { image, platforms } = request;
-  if (platforms.length === 0) return { ...root, missing: [] };
+  if (platforms.length === 0 && options.tellPlatforms !== true) return { ...root, missing: [] };
   const parsed = parse(root, image);
   if (parsed.kind === "manifest") {
-    await requirePlatform(source, parsed, request, options);
-    return { ...root, missing: [] };
+    const runsOn = await readPlatform(source, parsed, options);
+    if (
+      runsOn !== undefined &&
+      platforms.length > 0 &&
+      !platforms.some((want) => matchesPlatform(runsOn, want))
+    )
+      throw noPlatform(image, platforms, [runsOn]);
+    return { ...root, missing: [], runsOn };
   }
   const choice = choosePlatforms(root, parsed, platforms, image);
   if (choice.kind === "whole") return { ...root, missing: choice.missing };
@@ -148,22 +160,18 @@ async function choose(
   const { child } = choice;
   const raw = await fetchManifest(source, child, image, options);
   if (raw === undefined) throw lost(image, child);
-  return { ...raw, missing: choice.missing };
+  return { ...raw, missing: choice.missing, runsOn: child.platform };
 }
 
-/** An image without an index says what it runs on in its config only. */
-async function requirePlatform(
+/** An image without an index says what it runs on in its config only; undefined for one that does not, or no image. */
+async function readPlatform(
   source: Source,
-  parsed: ParsedManifest,
-  request: { readonly image: string; readonly platforms: readonly Platform[] },
+  { config }: ParsedManifest,
   options: WalkOptions,
-): Promise<void> {
-  const { config } = parsed;
-  if (config === undefined || !isImageConfigType(config.mediaType) || config.size > maxConfigBytes) return;
-  const bytes = await readBlob(source, config, maxConfigBytes, { signal: options.signal });
-  const have = platformOf(bytes);
-  if (have === undefined || request.platforms.some((want) => matchesPlatform(have, want))) return;
-  throw noPlatform(request.image, request.platforms, [have]);
+): Promise<Platform | undefined> {
+  if (config === undefined || !isImageConfigType(config.mediaType) || config.size > maxConfigBytes)
+    return undefined;
+  return platformOf(await readBlob(source, config, maxConfigBytes, { signal: options.signal }));
 }
 
 function parse(raw: RawManifest, image: string): Parsed {
