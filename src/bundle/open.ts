@@ -35,7 +35,7 @@ export async function openBundle(path: string, options: OpenBundleOptions = {}):
       hint: "name a bundle, an archive of images, or a folder with an OCI layout",
     });
   const { ours, head } = await look(path);
-  if (ours && options.tag === undefined) return await BundleReader.open(path);
+  if (ours && options.tag === undefined) return await BundleReader.open(path, options);
   const compression = compressionOf(head);
   if (compression === undefined) return await ArchiveBundle.open(await TarFiles.open(path), options);
   if (compression === "gzip" || compression === "zstd") {

@@ -5,6 +5,8 @@ import { ManifestStore } from "../content/manifest-store.ts";
 import { systemClock } from "../content/retry.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { makePlan } from "../sync/plan.ts";
+import { baseFigures, tellBase } from "./base-figures.ts";
+import { Bases } from "./bases.ts";
 import { pipeName } from "./bundle-path.ts";
 import { layOutPlan } from "./bundle-plan.ts";
 import { notPulledHint, type PullOptions, type PullResult } from "./pull-bundle.ts";
@@ -22,8 +24,9 @@ export async function pullToPipe(
   requests: readonly SourcedRequest[],
   registries: Registries,
   session: Session,
-  options: Omit<PullOptions, "path" | "fresh" | "volumeBytes" | "base"> & { readonly output: ByteSink },
+  options: Omit<PullOptions, "path" | "fresh" | "volumeBytes"> & { readonly output: ByteSink },
 ): Promise<PullResult> {
+  await using bases = await Bases.open(options.base, undefined);
   await using reuse = await Reuse.open({
     path: pipeName,
     fresh: true,
@@ -32,8 +35,8 @@ export async function pullToPipe(
   });
   const manifests = new ManifestStore();
   const sources = registrySources(registries, requests);
-  const known = reuse.manifests;
-  const { plan, failures } = await makePlan(requests, {
+  const known = [...reuse.manifests, ...bases.manifests];
+  const { plan: whole, failures } = await makePlan(requests, {
     source: (request) =>
       known.length === 0 ? sources.request(request) : new KnownManifests(sources.request(request), known),
     manifests,
@@ -42,9 +45,12 @@ export async function pullToPipe(
     failFast: options.failFast,
     ...options.content,
   });
+  const plan = await bases.leaveOut(whole);
   if (plan.images.length === 0 || (failures.length > 0 && (!options.keepGoing || options.failFast)))
     throw notBegun(plan, failures, plan.images.length === 0 ? undefined : notPulledHint(options.keepGoing));
-  const writer = await PipeWriter.begin(options.output, await layOutPlan(plan, manifests), manifests, {
+  const base = bases.describe(plan);
+  tellBase("the bundle in the pipe", { base, asked: options.base }, session);
+  const writer = await PipeWriter.begin(options.output, await layOutPlan(plan, manifests, base), manifests, {
     clock: systemClock,
     reuse: reuse.bundles,
     onNote: (message) => session.emit({ type: "note", message }),
@@ -72,6 +78,7 @@ export async function pullToPipe(
       },
     );
   }
-  const bundle = { path: pipeName, bytes: await writer.commit() };
+  const bytes = await writer.commit();
+  const bundle = { path: pipeName, bytes, ...(base === undefined ? {} : { base: baseFigures(base) }) };
   return { ...conclude(outcomes, failures, session), bundle };
 }

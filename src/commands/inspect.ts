@@ -93,7 +93,8 @@ export default class Inspect extends MirrorCommand {
     this.log(images.map(formatDescription).join("\n\n"));
     if (images.some(({ missing }) => missing !== undefined)) throw new IncompleteImages(images);
     if (found.kind !== "bundle" || this.#base === undefined) return { images };
-    this.log(`\n${found.path} is a delta: ${leansOn(this.#base)}`);
+    const name = found.path === pipeName ? "standard input" : found.path;
+    this.log(`\n${name} is a delta: ${leansOn(this.#base)}`);
     return { images, base: baseFigures(this.#base) };
   }
 

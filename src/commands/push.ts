@@ -20,8 +20,8 @@ import { openPipedBundle, pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
-import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
+import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 
 export default class Push extends MirrorCommand {
   static override summary = "push a bundle, or an archive of another tool, into a registry";
@@ -78,7 +78,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     return await copyToRegistry(
       requests,
       bundle instanceof PipeReader
-        ? pipedSide(bundle)
+        ? pipedSide(bundle, source)
         : { request: () => bundle, image: () => source, limits: () => [] },
       registries,
       session,

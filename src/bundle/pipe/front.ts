@@ -8,7 +8,7 @@ import { type BundleDescription, mirrorFilePath } from "../metadata.ts";
 import { proveMetadata } from "../prove-metadata.ts";
 import { blockBytes, paddingOf, readHeader } from "../tar-header.ts";
 import { Ended, type Feed } from "./feed.ts";
-import { damaged, deltaInPipe, endedEarly, notABundle, nothingCame } from "./pipe-errors.ts";
+import { damaged, endedEarly, notABundle, nothingCame } from "./pipe-errors.ts";
 
 /** No metadata file larger than this is read, in bytes: a table of contents of three million blobs. */
 const maxMetadataBytes = 256 * 1024 * 1024;
@@ -23,6 +23,8 @@ const metadataPaths: ReadonlySet<string> = new Set([
 export interface Front {
   readonly description: BundleDescription;
   readonly layout: Layout;
+  /** The digest of `mirror.json`. */
+  readonly fingerprint: Digest;
   /** The manifests as the bytes that came, or what is wrong with them. */
   readonly manifests: ReadonlyMap<Digest, Uint8Array | AppError>;
 }
@@ -30,11 +32,10 @@ export interface Front {
 /** Reads the front. Throws BUNDLE if it is of something else, INTEGRITY if it is damaged or ends. */
 export async function readFront(feed: Feed, name: string): Promise<Front> {
   const metadata = await readMetadata(feed, name);
-  const { description, layout } = await proveMetadata(
+  const { description, layout, fingerprint } = await proveMetadata(
     metadata.map(({ file }) => file),
     (state) => damaged(name, state),
   );
-  if (description.base !== undefined) throw deltaInPipe(name);
   for (const [index, entry] of layout.metadata.entries()) {
     if (metadata[index]?.header.equals(entry.header) !== true) throw badHeader(name, entry.path);
   }
@@ -48,7 +49,7 @@ export async function readFront(feed: Feed, name: string): Promise<Front> {
       manifests.set(digest, await readManifest(feed, entry, name));
       await feed.exactly(paddingOf(entry.size));
     }
-    return { description, layout, manifests };
+    return { description, layout, manifests, fingerprint };
   } catch (error) {
     if (error instanceof Ended) throw endedEarly(name, { got: feed.offset, expected: layout.totalBytes });
     throw error;
