@@ -71,7 +71,9 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
             onNote: session.note,
             keptIn: keptIn(target),
           });
-    await using registries = new Registries(flags, new Map(), session);
+    // What comes through a pipe leaves nothing on the disk, notes neither.
+    const stateIsReadOnly = bundle instanceof PipeReader;
+    await using registries = new Registries({ ...flags, stateIsReadOnly }, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     const { source, prove } = leaningSide(bundle, registries, session, target);
