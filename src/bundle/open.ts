@@ -14,7 +14,10 @@ import { BundleReader } from "./reader.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 import { isVolumeSet, type VolumeOptions } from "./volumes/volume-set.ts";
 
-export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {}
+export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {
+  /** Refuses what is compressed: content is wanted in any order, and each would take a pass over all of it. */
+  readonly anyOrder?: boolean | undefined;
+}
 
 /** In front of mirror.json there are these at most. */
 const metadataPaths: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
@@ -38,7 +41,8 @@ export async function openBundle(path: string, options: OpenBundleOptions = {}):
   if (ours && options.tag === undefined) return await BundleReader.open(path, options);
   const compression = compressionOf(head);
   if (compression === undefined) return await ArchiveBundle.open(await TarFiles.open(path), options);
-  if (compression === "gzip" || compression === "zstd") {
+  const canDecompress = compression === "gzip" || compression === "zstd";
+  if (canDecompress && options.anyOrder !== true) {
     options.onNote?.(
       `${path} is compressed: it is read once to find out what is in it, and then for its content`,
     );
@@ -46,7 +50,7 @@ export async function openBundle(path: string, options: OpenBundleOptions = {}):
   }
   throw unreadArchive(
     path,
-    `it is compressed with ${compression}`,
+    `it is compressed with ${compression}${canDecompress ? ", and content is taken out of it in another order than it lies there" : ""}`,
     `decompress it first: ${compression} --decompress --keep ${path}`,
   );
 }
