@@ -10,8 +10,12 @@ export interface Bundle extends Source, AsyncDisposable {
   readonly images: readonly BundleImage[];
   /** Size of all that is read of it, in bytes. */
   readonly totalBytes: number;
-  /** True if this content is there (which is not yet to say that it is undamaged). */
+  /** What deltas know it by: equal for bundles of the same images. */
+  readonly fingerprint: Digest;
+  /** True if this content is there (which is not yet to say that it is undamaged, or that its volumes are there). */
   has(digest: Digest): boolean;
+  /** The file names of the volumes that hold some of this content and are not there; empty if all of it is. */
+  lacking(digest: Digest): readonly string[];
   /** Throws DISK if it has changed since it was opened: what is wrong with it then says nothing of the bundle. */
   refuseChanged(): Promise<void>;
 }

@@ -3,13 +3,13 @@ import type { ManifestCache } from "../content/known-manifests.ts";
 import { readAll } from "../content/verify.ts";
 import type { Digest } from "../oci/digest.ts";
 import { maxManifestBytes } from "../oci/manifest.ts";
+import type { Bundle } from "./bundle.ts";
 import type { Claim } from "./claims.ts";
 import { readFileRange } from "./file-range.ts";
 import { readJournal } from "./journal-lines.ts";
 import { openPartToRead, type PartShape } from "./part-file.ts";
 import { journalPath } from "./part-place.ts";
 import type { PositionalReader } from "./positional-file.ts";
-import type { BundleReader } from "./reader.ts";
 
 /** The manifests of the unfinished part of a bundle, as they stood when it was opened. */
 export class PartManifests implements ManifestCache, AsyncDisposable {
@@ -47,7 +47,7 @@ export class PartManifests implements ManifestCache, AsyncDisposable {
 }
 
 /** The manifests of a bundle. */
-export function manifestsOf(bundle: BundleReader): ManifestCache {
+export function manifestsOf(bundle: Pick<Bundle, "has" | "manifest">): ManifestCache {
   return {
     find: async (digest) => {
       if (!bundle.has(digest)) return undefined;

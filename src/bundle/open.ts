@@ -14,7 +14,10 @@ import { BundleReader } from "./reader.ts";
 import { blockBytes, paddingOf, readHeader } from "./tar-header.ts";
 import { isVolumeSet, type VolumeOptions } from "./volumes/volume-set.ts";
 
-export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {}
+export interface OpenBundleOptions extends ArchiveOptions, VolumeOptions {
+  /** Refuses what is compressed: content is wanted in any order, and each would take a pass over all of it. */
+  readonly anyOrder?: boolean | undefined;
+}
 
 /**
  * Opens a bundle, an archive of another tool (docker save, podman save, skopeo, oras, ctr, hauler, crane; plain, gzip or
@@ -30,10 +33,11 @@ export async function openBundle(path: string, options: OpenBundleOptions = {}):
       hint: "name a bundle, an archive of images, or a folder with an OCI layout",
     });
   const { ours, head } = await look(path);
-  if (ours && options.tag === undefined) return await BundleReader.open(path);
+  if (ours && options.tag === undefined) return await BundleReader.open(path, options);
   const compression = compressionOf(head);
   if (compression === undefined) return await ArchiveBundle.open(await TarFiles.open(path), options);
-  if (compression === "gzip" || compression === "zstd") {
+  const canDecompress = compression === "gzip" || compression === "zstd";
+  if (canDecompress && options.anyOrder !== true) {
     options.onNote?.(
       `${path} is compressed: it is read once to find out what is in it, and then for its content`,
     );
@@ -41,7 +45,7 @@ export async function openBundle(path: string, options: OpenBundleOptions = {}):
   }
   throw unreadArchive(
     path,
-    `it is compressed with ${compression}`,
+    `it is compressed with ${compression}${canDecompress ? ", and content is taken out of it in another order than it lies there" : ""}`,
     `decompress it first: ${compression} --decompress --keep ${path}`,
   );
 }

@@ -1,6 +1,7 @@
 /** Reads receipts, repository by repository: one of a large registry is larger than what memory should hold. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { type Digest, finishDigest } from "../oci/digest.ts";
@@ -22,11 +23,13 @@ const closeBracket = 0x5d;
 /** A receipt without its repositories, each of which is a 0. */
 const Frame = Receipt.extend({ repositories: z.array(z.literal(0)) });
 
-/** True if a file begins as a receipt does, and not as an archive. Throws NOT_FOUND or DISK. */
+/** True if a file begins as a receipt does, and not as an archive; false for anything but a file. Throws DISK. */
 export async function looksLikeReceipt(path: string): Promise<boolean> {
+  // A pipe is not even opened: that would wait for its other end.
+  if ((await stat(path).catch(() => undefined))?.isFile() !== true) return false;
   try {
     for await (const chunk of createReadStream(path, { end: 63 }))
-      return /^\s*\{/.test((chunk as Buffer).toString("latin1"));
+      return /^(?:\u00ef\u00bb\u00bf)?\s*\{/.test((chunk as Buffer).toString("latin1"));
     return false;
   } catch (error) {
     throw diskError(`read ${path}`, error);

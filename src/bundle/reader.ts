@@ -71,8 +71,10 @@ export class BundleReader implements Bundle, Leaning, SeveralPlaces {
    * Opens a bundle, in one file or in volumes, and proves its metadata. Throws NOT_FOUND or DISK if the file cannot be opened, BUNDLE if it
    * is none, INTEGRITY if it is damaged or truncated.
    */
-  static async open(path: string, options: VolumeOptions = {}): Promise<BundleReader> {
-    const file = (await VolumeSet.open(path, options)) ?? (await openFile(path));
+  static async open(named: string, options: VolumeOptions = {}): Promise<BundleReader> {
+    const volumes = await VolumeSet.open(named, options);
+    const path = options.asWhole === true ? (volumes?.path ?? named) : named;
+    const file = volumes ?? (await openFile(path));
     try {
       const found = await identify(file, path);
       const metadata = await readMetadata(file, path);

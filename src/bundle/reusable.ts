@@ -1,16 +1,14 @@
 /** Content that an earlier bundle has, and that need not be fetched. */
-import type { ByteStream, OpenOptions } from "../content/content.ts";
+import { type AppError, isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
-import type { Digest } from "../oci/digest.ts";
+import type { Bundle } from "./bundle.ts";
 
-/** An earlier bundle. */
-export interface Reusable {
-  /** What messages call it. */
-  readonly path: string;
-  has(digest: Digest): boolean;
-  /** What of it is not there, though the bundle has it; see {@link BundleReader.lacking}. */
-  lacking(digest: Digest): readonly string[];
-  open(descriptor: Descriptor, options?: OpenOptions): Promise<ByteStream>;
+/** An earlier bundle, or an archive of another tool. */
+export type Reusable = Pick<Bundle, "path" | "has" | "lacking" | "open">;
+
+/** True for a failure of it, after which others have to be asked. */
+export function isFailureOfOld(error: unknown): error is AppError {
+  return isAppError(error, "INTEGRITY", "DISK", "NOT_FOUND");
 }
 
 /** One content of it, read from an offset (bytes) on, which knows its own failure from that of whoever writes it. */

@@ -19,13 +19,13 @@ import { diskError } from "./disk.ts";
 import { EarlySync } from "./early-sync.ts";
 import type { BlobEntry, Layout } from "./layout.ts";
 import { BundleLock } from "./lock.ts";
+import { nameBundle } from "./name-bundle.ts";
 import { changeLayout, cut, openPart, type Part, type PartOptions } from "./part.ts";
 import { type FillPlace, fill, frame, proveClaim } from "./part-blob.ts";
-import { writeManifests } from "./part-manifests.ts";
-import { nameBundle } from "./name-bundle.ts";
 import { partName, removePart } from "./part-file.ts";
+import { writeManifests } from "./part-manifests.ts";
 import { checkBundlePath, syncFolder } from "./part-place.ts";
-import { Reading, type Reusable } from "./reusable.ts";
+import { isFailureOfOld, Reading, type Reusable } from "./reusable.ts";
 
 export interface WriterOptions extends PartOptions {
   readonly clock: Clock;
@@ -252,7 +252,7 @@ export class BundleWriter implements Target {
       } catch (error) {
         options.signal?.throwIfAborted();
         const isOldOnes = isAppError(error, "INTEGRITY") || reading.failedWith(error);
-        if (!isOldOnes || !isAppError(error, "INTEGRITY", "DISK")) throw error;
+        if (!isOldOnes || !isFailureOfOld(error)) throw error;
         const state = error.code === "INTEGRITY" ? `${old.path} holds damaged content` : error.message;
         this.#options.onNote?.(`${state}: ${shortDigest(entry.digest)} is fetched`);
         left = proved;

@@ -1,20 +1,21 @@
 /** The bundles that a delta leans on, to be read with it. */
 
+import type { Bundle } from "../bundle/bundle.ts";
+import { openBundle } from "../bundle/open.ts";
 import { looksLikeReceipt } from "../bundle/read-receipt.ts";
-import { BundleReader } from "../bundle/reader.ts";
 import { AppError } from "../errors.ts";
 
 /** Open bundles. Dispose of them with `await using`. */
 export class BaseBundles implements AsyncDisposable {
-  readonly bundles: readonly BundleReader[];
+  readonly bundles: readonly Bundle[];
 
-  private constructor(bundles: readonly BundleReader[]) {
+  private constructor(bundles: readonly Bundle[]) {
     this.bundles = bundles;
   }
 
   /** Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for one that cannot be read, USAGE for a receipt. */
   static async open(paths: readonly string[]): Promise<BaseBundles> {
-    const bundles: BundleReader[] = [];
+    const bundles: Bundle[] = [];
     try {
       for (const path of new Set(paths)) {
         if (await looksLikeReceipt(path))
@@ -25,7 +26,7 @@ export class BaseBundles implements AsyncDisposable {
               hint: "ask the registry that it is about: --registry HOST",
             },
           );
-        bundles.push(await BundleReader.open(path));
+        bundles.push(await openBundle(path, { asWhole: true, allowMissing: true }));
       }
       return new BaseBundles(bundles);
     } catch (error) {

@@ -1,6 +1,7 @@
 /** What a delta leans on, in figures and in words. */
 import { type BaseSource, type BundleBase, sourceName } from "../bundle/delta.ts";
 import { formatBytes, plural } from "../report/format.ts";
+import type { Session } from "./session.ts";
 
 /** What `--json` says of the base of a delta. Sizes in bytes. */
 export interface BaseFigures {
@@ -24,6 +25,16 @@ export function leansOn(base: BundleBase): string {
 /** `410 blobs (12.0 GiB) of october.tar`. */
 export function heldBy({ sources, blobs, bytes }: BaseFigures): string {
   return `${plural(blobs, "blob")} (${formatBytes(bytes)}) of ${namesOf(sources)}`;
+}
+
+/** One line about what was left out of a bundle, and whose it is. `asked`: the bases that were named. */
+export function tellBase(
+  name: string,
+  { base, asked }: { readonly base: BundleBase | undefined; readonly asked: readonly string[] },
+  session: Pick<Session, "note">,
+): void {
+  if (base !== undefined) session.note(`${name} is a delta: ${leansOn(base)}`);
+  else if (asked.length > 0) session.note(`${name} is whole: ${asked.join(", ")} has nothing of it`);
 }
 
 /** The sources as people read them: `october.tar, november.tar and 3 others`. */

@@ -1,15 +1,16 @@
-/** What `--base` names for a new delta: earlier bundles, which may be deltas themselves, and receipts of registries. */
-import { realpath } from "node:fs/promises";
+/** What a delta leans on while it is made: earlier bundles, deltas among them, and receipts of registries. */
 import { basename } from "node:path";
-import type { BaseSource, BundleBase } from "../bundle/delta.ts";
+import type { Bundle } from "../bundle/bundle.ts";
+import { type BaseSource, type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
 import { manifestsOf } from "../bundle/kept-manifests.ts";
+import { openBundle } from "../bundle/open.ts";
 import { looksLikeReceipt, readReceipt } from "../bundle/read-receipt.ts";
-import { BundleReader } from "../bundle/reader.ts";
 import type { ManifestCache } from "../content/known-manifests.ts";
 import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { leavingOut, type Plan } from "../sync/plan.ts";
+import { refuseReplacing, refuseReplacingFurther } from "./base-guard.ts";
 import { blobsByRepository } from "./bundle-blobs.ts";
 
 /** For each blob, a delta names at most so many repositories of a base: it can be mounted from any one of them. */
@@ -27,7 +28,7 @@ interface Base {
   readonly look?: (wanted: ReadonlySet<string>) => Promise<void>;
   /** Who has a blob; empty if nobody has. */
   readonly holders: (blob: Pick<Descriptor, "digest" | "size">) => readonly Holder[];
-  readonly bundle?: BundleReader;
+  readonly bundle?: Bundle;
 }
 
 /** The bases of a pull. Dispose of them with `await using`. */
@@ -39,20 +40,26 @@ export class Bases implements AsyncDisposable {
   }
 
   /**
-   * Opens receipts and bundles. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for one that cannot be read, CONFLICT for
-   * one that is also the bundle to write.
+   * Opens receipts and bundles, those of other tools too. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for one that cannot
+   * be read, USAGE for one that is also the bundle to write (`to`; undefined for none).
    */
   static async open(paths: readonly string[], to: string | undefined): Promise<Bases> {
     const bases: Base[] = [];
     try {
-      const written = to === undefined ? undefined : await realpath(to).catch(() => to);
-      for (const path of new Set(paths)) {
-        if (written === (await realpath(path).catch(() => path)))
-          throw new AppError("CONFLICT", `Cannot write ${path}: the delta would replace what it leans on`, {
-            hint: "give the delta another name: --to",
-          });
+      const distinct = new Set(paths);
+      if (to !== undefined) await refuseReplacing(to, distinct);
+      for (const path of distinct)
         bases.push((await looksLikeReceipt(path)) ? await receiptBase(path) : await bundleBase(path));
-      }
+      const bundles = bases.flatMap(({ bundle }) => bundle ?? []);
+      if (to !== undefined)
+        await refuseReplacingFurther(
+          to,
+          bundles.map((bundle) => ({
+            path: bundle.path,
+            fingerprint: bundle.fingerprint,
+            base: baseOf(bundle),
+          })),
+        );
       return new Bases(bases);
     } catch (error) {
       await dispose(bases);
@@ -158,16 +165,17 @@ async function receiptBase(path: string): Promise<Base> {
 
 /** What a bundle holds; for a delta, also what it leans on, in the places that it names for that. */
 async function bundleBase(path: string): Promise<Base> {
-  const bundle = await BundleReader.open(path);
+  const bundle = await openBundle(path, { asWhole: true, allowMissing: true });
   try {
-    const { fingerprint, base } = bundle;
-    const source: BaseSource = { kind: "bundle", name: basename(path), fingerprint };
+    const { fingerprint } = bundle;
+    const base = baseOf(bundle);
+    const source: BaseSource = { kind: "bundle", name: basename(bundle.path), fingerprint };
     const repositories = await blobsByRepository(bundle, notedRepositories);
     const leaned = new Map(base?.blobs.map((blob) => [blob.digest, blob]));
     return {
       bundle,
       holders: (blob) => {
-        if (bundle.leavesOut(blob)) {
+        if (leavesOut(bundle, blob)) {
           const further = leaned.get(blob.digest)?.heldBy ?? [];
           return further.flatMap(({ source: at, repositories: places }) => {
             const found = base?.sources[at];

@@ -10,9 +10,9 @@ import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import { conclude, errorsOf, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 import type { SourceVolumes } from "./volume-problems.ts";
 import { surveyPlan } from "./volume-survey.ts";
-import { conclude, errorsOf, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 
 /** The source side, whatever it is. */
 export interface SourceSide {

@@ -1,6 +1,7 @@
 /** A delta meets its target: what it leans on is proved to be there, and read from there where it cannot be mounted. */
 import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
-import type { Source } from "../content/content.ts";
+import { hasSeveralPlaces, type SeveralPlaces, type Source } from "../content/content.ts";
+import { goesBy, type PassingSource } from "../content/passage.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { proveLeaning } from "../sync/leaning.ts";
@@ -30,7 +31,14 @@ export function leaningSide(
   const base = baseOf(bundle);
   if (base === undefined) return { source: bundle };
   let holders: ReadonlyMap<Digest, string> = new Map();
-  const source: Source = {
+  const source: Source & SeveralPlaces & Partial<PassingSource> = {
+    ...(goesBy(bundle)
+      ? {
+          replayBytes: bundle.replayBytes,
+          settle: (digest, offset) => bundle.settle(digest, offset),
+        }
+      : {}),
+    distrust: (part) => !leavesOut(bundle, part) && hasSeveralPlaces(bundle) && bundle.distrust(part),
     resolve: async (reference, call) => await bundle.resolve(reference, call),
     manifest: async (reference, call) => await bundle.manifest(reference, call),
     open: async (descriptor, call) => {

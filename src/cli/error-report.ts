@@ -2,10 +2,10 @@
 import { stripVTControlCharacters } from "node:util";
 import { Errors } from "@oclif/core";
 import { AppError, exitCodes, hinted, toAppError } from "../errors.ts";
+import { withoutLogins } from "../oci/shown.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { formatFailed } from "../report/summary.ts";
 import { IncompleteImages } from "../sync/describe.ts";
-import { withoutLogins } from "../oci/shown.ts";
 import { RunFailure } from "../sync/outcome.ts";
 import { isDebug } from "./debug.ts";
 import { LackingBase } from "./lacking-base.ts";

@@ -168,7 +168,7 @@ export const reuseFlags = {
   reuse: Flags.string({
     ...several("MIRROR_REUSE"),
     summary:
-      "earlier bundle to take content over from instead of fetching it (repeatable) [env: MIRROR_REUSE]",
+      "earlier bundle, or archive of another tool, to take content over from instead of fetching it (repeatable) [env: MIRROR_REUSE]",
     helpValue: "BUNDLE",
   }),
   fresh: Flags.boolean({

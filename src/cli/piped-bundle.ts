@@ -1,5 +1,6 @@
 /** A bundle that comes through standard input. */
 import { type PipeProblem, PipeReader } from "../bundle/pipe/pipe-reader.ts";
+import type { Source } from "../content/content.ts";
 import { AppError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { plural } from "../report/format.ts";
@@ -24,11 +25,11 @@ export async function openPipedBundle({ tag }: { readonly tag: string | undefine
   return await PipeReader.open(standardInput(), "standard input");
 }
 
-/** A bundle in a pipe as the source of a copy. */
-export function pipedSide(bundle: PipeReader): SourceSide {
+/** A bundle in a pipe as the source of a copy. `content`: where the content is read; see {@link leaningSide}. */
+export function pipedSide(bundle: PipeReader, content: Source): SourceSide {
   return {
     request: () => bundle,
-    image: () => bundle,
+    image: () => content,
     limits: () => [],
     passage: bundle,
     begin: (plan) => bundle.flow(contentsOf(plan.images, isBlob).map(({ descriptor }) => descriptor.digest)),

@@ -1,7 +1,7 @@
 /** List to bundle: plan, lay out, fill, prove, name. */
 import type { BundleBase } from "../bundle/delta.ts";
-import { partName } from "../bundle/part-file.ts";
 import { discardPart } from "../bundle/part.ts";
+import { partName } from "../bundle/part-file.ts";
 import { checkBundlePath, followLink } from "../bundle/part-place.ts";
 import type { BundleReader } from "../bundle/reader.ts";
 import { volumeCount } from "../bundle/volumes/geometry.ts";
@@ -14,16 +14,16 @@ import type { ImageOutcome } from "../sync/copy.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
 import { type Plan, type PlanFailure, type PlannedImage, withoutImages } from "../sync/plan.ts";
 import { verifyContent } from "../sync/verify.ts";
-import { type BaseFigures, baseFigures, leansOn } from "./base-figures.ts";
+import { type BaseFigures, baseFigures, tellBase } from "./base-figures.ts";
 import { Bases } from "./bases.ts";
 import { layOutPlan } from "./bundle-plan.ts";
 import { type PullPlanOptions, planPull, pullEnds, writerNotes } from "./pull-plan.ts";
 import type { Registries } from "./registries.ts";
 import type { SourcedRequest } from "./requests.ts";
 import { Reuse } from "./reuse.ts";
-import { checkVolumes } from "./volume-size.ts";
 import type { Session } from "./session.ts";
 import { conclude, errorsOf, type TransferResult, transfer } from "./transfer.ts";
+import { checkVolumes } from "./volume-size.ts";
 
 export interface PullOptions extends PullPlanOptions {
   readonly path: string;
@@ -81,7 +81,7 @@ export async function pullBundle(
     await discardPart(options.path);
     const bundle = describe(options, layout.totalBytes, base);
     if (bundle.volumes !== undefined) await removeOtherVolumes(options.path, bundle.volumes);
-    tellBase(options, base, session);
+    tellBase(options.path, { base, asked: options.base }, session);
     return { ...conclude(plan.images.map(unchanged), failures, session), bundle };
   }
   const writer = await BundleWriter.open(options.path, layout, {
@@ -108,23 +108,13 @@ export async function pullBundle(
     const terms = { base: leaned, dockerPlatform };
     if (failed.size > 0) await writer.shrink(await layOutPlan(kept, manifests, terms), manifests);
     const bundle = describe(options, await writer.commit(), leaned);
-    tellBase(options, leaned, session);
+    tellBase(options.path, { base: leaned, asked: options.base }, session);
     return { ...conclude(outcomes, failures, session), bundle };
   } catch (error) {
     // The first failure is the one to tell.
     await writer.abandon().catch(() => undefined);
     throw error;
   }
-}
-
-/** One line about what was left out, and whose it is. */
-function tellBase(
-  { path, base: asked }: Pick<PullOptions, "path" | "base">,
-  base: BundleBase | undefined,
-  session: Session,
-): void {
-  if (base !== undefined) session.note(`${path} is a delta: ${leansOn(base)}`);
-  else if (asked.length > 0) session.note(`${path} is whole: ${asked.join(", ")} has nothing of it`);
 }
 
 /** The bundle in the result. */

@@ -1,6 +1,8 @@
 /** List to standard output: the bytes of the bundle in their order, with nothing on the disk. */
 import { type ByteSink, PipeWriter } from "../bundle/pipe/pipe-writer.ts";
 import { failedPlans, imageResults, RunFailure } from "../sync/outcome.ts";
+import { baseFigures, tellBase } from "./base-figures.ts";
+import { Bases } from "./bases.ts";
 import { pipeName } from "./bundle-path.ts";
 import { layOutPlan } from "./bundle-plan.ts";
 import type { PullOptions, PullResult } from "./pull-bundle.ts";
@@ -19,17 +21,22 @@ export async function pullToPipe(
   requests: readonly SourcedRequest[],
   registries: Registries,
   session: Session,
-  options: Omit<PullOptions, "path" | "fresh" | "volumeBytes" | "base"> & { readonly output: ByteSink },
+  options: Omit<PullOptions, "path" | "fresh" | "volumeBytes"> & { readonly output: ByteSink },
 ): Promise<PullResult> {
+  await using bases = await Bases.open(options.base, undefined);
   await using reuse = await Reuse.open({
     path: pipeName,
     fresh: true,
     reuse: options.reuse,
     emit: session.emit,
   });
-  const pulled = await planPull(requests, registries, session, { ...options, known: reuse.manifests });
-  const { plan, failures, manifests } = pulled;
-  const layout = await layOutPlan(plan, manifests, { dockerPlatform: options.dockerPlatform });
+  const known = [...reuse.manifests, ...bases.manifests];
+  const pulled = await planPull(requests, registries, session, { ...options, known });
+  const { failures, manifests } = pulled;
+  const plan = await bases.leaveOut(pulled.plan);
+  const base = bases.describe(plan);
+  tellBase("the bundle in the pipe", { base, asked: options.base }, session);
+  const layout = await layOutPlan(plan, manifests, { base, dockerPlatform: options.dockerPlatform });
   const writer = await PipeWriter.begin(options.output, layout, manifests, {
     ...writerNotes(session),
     reuse: reuse.bundles,
@@ -48,6 +55,7 @@ export async function pullToPipe(
       },
     );
   }
-  const bundle = { path: pipeName, bytes: await writer.commit() };
+  const bytes = await writer.commit();
+  const bundle = { path: pipeName, bytes, ...(base === undefined ? {} : { base: baseFigures(base) }) };
   return { ...conclude(outcomes, failures, session), bundle };
 }

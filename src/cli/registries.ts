@@ -27,6 +27,8 @@ export interface RegistryFlags extends TrustFlags {
   readonly authfile?: string | undefined;
   /** The target: `MIRROR_USERNAME` and `MIRROR_PASSWORD` belong to it. Without one, to the only registry there is. */
   readonly registry?: string | undefined;
+  /** Nothing is written to this machine's disk. */
+  readonly stateIsReadOnly?: boolean | undefined;
   /** What `mirror login` tries, instead of what is configured. */
   readonly login?: FindCredential | undefined;
 }
@@ -138,6 +140,7 @@ export class Registries implements AsyncDisposable {
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
       stateFolder: stateFolder(process.env),
+      stateIsReadOnly: flags.stateIsReadOnly,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
       patienceMs: spare ? 0 : patience === undefined ? undefined : patience * 1000,

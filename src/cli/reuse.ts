@@ -1,6 +1,8 @@
 /** What earlier pulls have left that a new one need not fetch: an unfinished part, and bundles. */
 import { realpath } from "node:fs/promises";
+import type { Bundle } from "../bundle/bundle.ts";
 import { manifestsOf, PartManifests } from "../bundle/kept-manifests.ts";
+import { openBundle } from "../bundle/open.ts";
 import { BundleReader } from "../bundle/reader.ts";
 import { existingPath } from "../bundle/volumes/names.ts";
 import type { ManifestCache } from "../content/known-manifests.ts";
@@ -11,7 +13,7 @@ export interface ReuseOptions {
   /** The bundle to write, and the size of its volumes (bytes) if it is to be in several. */
   readonly path: string;
   readonly volumeBytes?: number | undefined;
-  /** Bundles that the user names. */
+  /** Bundles, and archives of other tools, that the user names. */
   readonly reuse: readonly string[];
   /** Nothing but what the user names is taken over. */
   readonly fresh: boolean;
@@ -24,27 +26,30 @@ export class Reuse implements AsyncDisposable {
   /** The bundle that has the name already. */
   readonly existing: BundleReader | undefined;
   /** Bundles to take content from, the one that has the name already among them. */
-  readonly bundles: readonly BundleReader[];
+  readonly bundles: readonly Bundle[];
 
   private constructor(
     part: PartManifests | undefined,
     existing: BundleReader | undefined,
-    named: readonly BundleReader[],
+    named: readonly Bundle[],
   ) {
     this.#part = part;
     this.existing = existing;
     this.bundles = [...(existing === undefined ? [] : [existing]), ...named];
   }
 
-  /** Opens all of it. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for a bundle that the user names. */
+  /**
+   * Opens all of it. Throws NOT_FOUND, DISK, BUNDLE or INTEGRITY for a bundle or an archive that the user names; BUNDLE
+   * for a compressed one too.
+   */
   static async open({ path, volumeBytes, reuse, fresh, emit }: ReuseOptions): Promise<Reuse> {
-    const opened: BundleReader[] = [];
+    const opened: Bundle[] = [];
     try {
       const place = await realpath(path).catch(() => path);
       for (const name of new Set(reuse)) {
         // It is looked into anyway.
         if (!fresh && (await realpath(name).catch(() => name)) === place) continue;
-        opened.push(await BundleReader.open(name));
+        opened.push(await openBundle(name, { asWhole: true, allowMissing: true, anyOrder: true }));
       }
       const existing = fresh ? undefined : await openExisting(await existingPath(path, volumeBytes), emit);
       const part = fresh ? undefined : await PartManifests.open({ path, volumeBytes });

@@ -1,15 +1,12 @@
 /** `verify`: a bundle against itself, and against the registry that should hold it. */
 import type { Bundle } from "../bundle/bundle.ts";
-import { baseOf, holderNames, leavesOut } from "../bundle/delta.ts";
+import { baseOf, leavesOut } from "../bundle/delta.ts";
 import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
-import type { BundleReader } from "../bundle/reader.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import { AppError } from "../errors.ts";
-import type { Digest } from "../oci/digest.ts";
 import { formatBytes, plural } from "../report/format.ts";
-import { leavingOut, makePlan, type Plan } from "../sync/plan.ts";
-import { contentsOf } from "../sync/transfers.ts";
-import { type Problem, type VerifyOptions, verifyContent, verifyTarget } from "../sync/verify.ts";
+import { leavingOut, makePlan } from "../sync/plan.ts";
+import { type Problem, verifyContent, verifyTarget } from "../sync/verify.ts";
 import { type BaseFigures, baseFigures, heldBy } from "./base-figures.ts";
 import { pipeName } from "./bundle-path.ts";
 import { bundleContent, bundleRequests } from "./bundle-plan.ts";
@@ -18,6 +15,7 @@ import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
 import { registryTarget } from "./transfer.ts";
+import { verifyBases } from "./verify-bases.ts";
 import {
   atHand,
   findVolumeProblems,
@@ -44,7 +42,7 @@ export interface VerifyBundleOptions {
   readonly template?: string | undefined;
   readonly target?: RegistryTarget | undefined;
   /** The bundles that a delta leans on, to be proved with it; if there are none, only what is in it is proved. */
-  readonly bases?: readonly BundleReader[] | undefined;
+  readonly bases?: readonly Bundle[] | undefined;
   /** Goes on without the platforms of an archive that are not there. */
   readonly allowMissing?: boolean | undefined;
 }
@@ -105,52 +103,6 @@ export async function verifyBundle(
     ...(count === undefined ? {} : { volumes: { count, problems: lost } }),
     ...(leaned === undefined ? {} : { base: { ...baseFigures(leaned), proved: bases.length > 0 } }),
   };
-}
-
-/** Reads what a delta leans on in the bundles that have it. What none of them has is a problem too. */
-async function verifyBases(
-  plan: Plan,
-  delta: Bundle,
-  bases: readonly BundleReader[],
-  call: VerifyOptions,
-): Promise<readonly Problem[]> {
-  const problems: Problem[] = [];
-  const seen = new Set<Digest>();
-  for (const base of bases) {
-    const here = leavingOut(
-      plan,
-      (part) => !leavesOut(delta, part) || !base.has(part.digest) || seen.has(part.digest),
-    );
-    const found = await verifyContent(here, base, call);
-    problems.push(
-      ...found.map((problem) => ({
-        ...problem,
-        place: "base" as const,
-        message: `${problem.message} (in ${base.path})`,
-      })),
-    );
-    for (const { nodes } of here.images) for (const { descriptor } of nodes) seen.add(descriptor.digest);
-  }
-  const names = bases.map(({ path }) => path).join(", ");
-  const leaned = baseOf(delta);
-  const lost = new Map(leaned?.blobs.map((blob) => [blob.digest, blob]));
-  const unproved = contentsOf(
-    plan.images,
-    ({ descriptor }) => leavesOut(delta, descriptor) && !seen.has(descriptor.digest),
-  );
-  for (const { descriptor, images } of unproved) {
-    const { digest } = descriptor;
-    const blob = lost.get(digest);
-    const had =
-      leaned === undefined || blob === undefined ? "" : `; ${holderNames(leaned, blob).join(", ")} had it`;
-    problems.push({
-      place: "base",
-      digest,
-      images: images.map(({ source }) => source),
-      message: `${digest} is not in ${names}${had}`,
-    });
-  }
-  return problems;
 }
 
 /** The result as a person reads it. `registry`: the one that was asked, if any. */

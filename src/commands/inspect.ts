@@ -4,6 +4,7 @@ import { noSuchImage } from "../bundle/find-image.ts";
 import { type BundleImage, imageName } from "../bundle/metadata.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { type BaseFigures, baseFigures, leansOn } from "../cli/base-figures.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { formatDescription } from "../cli/description.ts";
 import { archiveFlags, argumentOnly, registryFlags } from "../cli/flags.ts";
 import { openToShow } from "../cli/open-input.ts";
@@ -87,7 +88,8 @@ export default class Inspect extends MirrorCommand {
     this.log(images.map(formatDescription).join("\n\n"));
     if (images.some(({ missing }) => missing !== undefined)) throw new IncompleteImages(images);
     if (found.kind !== "bundle" || this.#base === undefined) return { images };
-    this.log(`\n${found.path} is a delta: ${leansOn(this.#base)}`);
+    const name = found.path === pipeName ? "standard input" : found.path;
+    this.log(`\n${name} is a delta: ${leansOn(this.#base)}`);
     return { images, base: baseFigures(this.#base) };
   }
 

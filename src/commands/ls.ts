@@ -108,7 +108,7 @@ export default class Ls extends MirrorCommand {
     );
     const base = baseOf(bundle);
     if (base === undefined) return { images };
-    this.log(`${path} is a delta: ${leansOn(base)}`);
+    this.log(`${bundle.path} is a delta: ${leansOn(base)}`);
     return { images, base: baseFigures(base) };
   }
 }

@@ -33,6 +33,7 @@ export default class Pull extends MirrorCommand {
     "<%= config.bin %> <%= command.id %> nginx:1.27-alpine registry.k8s.io/pause:3.10 --to bundle.tar",
     "<%= config.bin %> <%= command.id %> --base october.tar --to november.tar",
     "<%= config.bin %> <%= command.id %> --to - | ssh far mirror push - --registry registry.internal:5000",
+    "<%= config.bin %> <%= command.id %> --base receipt.json --to - | ssh far mirror push - --registry registry.internal:5000",
   ];
   static override strict = false;
   static override args = {
@@ -94,6 +95,7 @@ export default class Pull extends MirrorCommand {
       failFast: flags["fail-fast"],
       reuse: flags.reuse ?? [],
       dockerPlatform,
+      base: flags.base ?? [],
       content: contentRules(flags),
     };
     return output === undefined
@@ -102,22 +104,15 @@ export default class Pull extends MirrorCommand {
           path,
           volumeBytes,
           fresh: flags.fresh,
-          base: flags.base ?? [],
         })
       : await pullToPipe(requests, registries, session, { ...options, output });
   }
 }
 
-/** Throws USAGE for what only a file can be: a pipe has no volumes, and nobody could push a delta from it. */
-function refuseForPipe(flags: {
-  readonly "volume-size": string | undefined;
-  readonly base: readonly string[] | undefined;
-}): void {
-  const flag =
-    flags["volume-size"] !== undefined ? "--volume-size" : flags.base !== undefined ? "--base" : undefined;
-  if (flag === undefined) return;
-  const what = flag === "--base" ? "a delta" : "volumes";
-  throw new AppError("USAGE", `Cannot write ${what} to standard output`, {
-    hint: `leave out ${flag}, or write to a file: --to bundle.tar`,
+/** Throws USAGE for what only files can be. */
+function refuseForPipe(flags: { readonly "volume-size": string | undefined }): void {
+  if (flags["volume-size"] === undefined) return;
+  throw new AppError("USAGE", "Cannot write volumes to standard output", {
+    hint: "leave out --volume-size, or write to a file: --to bundle.tar",
   });
 }

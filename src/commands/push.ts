@@ -18,8 +18,8 @@ import { openInput } from "../cli/open-input.ts";
 import { pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
-import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
+import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 
 export default class Push extends MirrorCommand {
   static override summary = "push a bundle, or an archive of another tool, into a registry";
@@ -62,14 +62,16 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       onNote: session.note,
       keptIn: keptIn(target),
     });
-    await using registries = new Registries(flags, new Map(), session);
+    // What comes through a pipe leaves nothing on the disk, notes neither.
+    const stateIsReadOnly = bundle instanceof PipeReader;
+    await using registries = new Registries({ ...flags, stateIsReadOnly }, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     const { source, prove } = leaningSide(bundle, registries, session, target);
     return await copyToRegistry(
       requests,
       bundle instanceof PipeReader
-        ? pipedSide(bundle)
+        ? pipedSide(bundle, source)
         : { request: () => bundle, image: () => source, limits: () => [] },
       registries,
       session,

@@ -8,8 +8,10 @@ import {
   writeWhole,
 } from "../bundle/receipt.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
 import { argumentOnly, namingFlags, receiptFlags, registryFlags, transferFlags } from "../cli/flags.ts";
+import { openPipedBundle } from "../cli/piped-bundle.ts";
 import { everything, HoldingsCount, takeReceipt, type Wanted, wantedBy } from "../cli/receipt.ts";
 import { Registries } from "../cli/registries.ts";
 import {
@@ -43,7 +45,7 @@ export default class Receipt extends MirrorCommand {
   static override args = {
     bundle: Args.string({
       ...argumentOnly,
-      description: "bundle whose images are looked for, and no others",
+      description: "bundle whose images are looked for, and no others; - is a bundle on standard input",
     }),
   };
   static override flags = {
@@ -95,7 +97,8 @@ async function requestsFor(
   if (path === undefined && flags.file === undefined) return undefined;
   const found: PlanRequest[] = [];
   if (path !== undefined) {
-    await using bundle = await BundleReader.open(path);
+    await using bundle =
+      path === pipeName ? await openPipedBundle({ tag: undefined }) : await BundleReader.open(path);
     found.push(...bundleRequests(bundle, { template: flags.name, prefix }));
   }
   if (flags.file !== undefined) {

@@ -50,7 +50,7 @@ export class RegistryClient {
     this.clock = options.clock ?? systemClock;
     this.pace = new Pace(options.concurrency ?? defaultConcurrency, this.clock);
     this.manners = new UploadManners(registry, options.chunkBytes);
-    this.uploads = new UploadDesk(this, options.stateFolder);
+    this.uploads = new UploadDesk(this, options);
     this.guard = new AddressGuard(connectHost(registry));
     this.#network = makeNetwork(options, this.clock, this.guard);
     const { credential } = options;

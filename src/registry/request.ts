@@ -21,6 +21,8 @@ export interface ClientOptions extends NetworkOptions, SchemeRules {
   readonly patienceMs?: number | undefined;
   /** Where uploads are noted for later runs; nowhere if left out. */
   readonly stateFolder?: string | undefined;
+  /** What earlier runs have noted there is read, and nothing is written. */
+  readonly stateIsReadOnly?: boolean | undefined;
   readonly clock?: Clock | undefined;
   /** Told what else is of use to those who look for a fault: which credential is used. Never a secret. */
   readonly onNote?: ((message: string) => void) | undefined;

@@ -10,7 +10,7 @@ import { once } from "../../content/once.ts";
 import { readAll, verified } from "../../content/verify.ts";
 import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
-import { type Digest, isDigest } from "../../oci/digest.ts";
+import { type Digest, digestOf, isDigest } from "../../oci/digest.ts";
 import { maxManifestBytes, type Parsed, parseManifest, successors } from "../../oci/manifest.ts";
 import { isForeignLayerType, isManifestOrIndexType, mediaTypes } from "../../oci/media-types.ts";
 import { platformName } from "../../oci/platform.ts";
@@ -118,6 +118,18 @@ export class ArchiveBundle implements Bundle, SeveralPlaces {
     const content = await this.#files.open(file, options);
     const whole = (options.offset ?? 0) === 0;
     return whole && this.#doubted.has(digest) ? this.#proved(content, descriptor) : content;
+  }
+
+  /** The digest of its table of images. */
+  get fingerprint(): Digest {
+    return digestOf(
+      Buffer.from(JSON.stringify(this.images.map(({ source, root }) => [source, root.digest]))),
+    );
+  }
+
+  /** Nothing: it is never in volumes. */
+  lacking(): readonly string[] {
+    return [];
   }
 
   has(digest: Digest): boolean {

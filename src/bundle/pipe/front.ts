@@ -8,12 +8,14 @@ import { type BundleDescription, maxMetadataBytes, metadataPaths, mirrorFilePath
 import { proveMetadata } from "../prove-metadata.ts";
 import { blockBytes, paddingOf, readHeader } from "../tar-header.ts";
 import { Ended, type Feed } from "./feed.ts";
-import { damaged, deltaInPipe, endedEarly, notABundle, nothingCame } from "./pipe-errors.ts";
+import { damaged, endedEarly, notABundle, nothingCame } from "./pipe-errors.ts";
 
 /** What the front tells. */
 export interface Front {
   readonly description: BundleDescription;
   readonly layout: Layout;
+  /** The digest of `mirror.json`. */
+  readonly fingerprint: Digest;
   /** The manifests as the bytes that came, or what is wrong with them. */
   readonly manifests: ReadonlyMap<Digest, Uint8Array | AppError>;
 }
@@ -21,11 +23,10 @@ export interface Front {
 /** Reads the front. Throws BUNDLE if it is of something else, INTEGRITY if it is damaged or ends. */
 export async function readFront(feed: Feed, name: string): Promise<Front> {
   const metadata = await readMetadata(feed, name);
-  const { description, layout } = await proveMetadata(
+  const { description, layout, fingerprint } = await proveMetadata(
     metadata.map(({ file }) => file),
     (state) => damaged(name, state),
   );
-  if (description.base !== undefined) throw deltaInPipe(name);
   for (const [index, entry] of layout.metadata.entries()) {
     if (metadata[index]?.header.equals(entry.header) !== true) throw badHeader(name, entry.path);
   }
@@ -39,7 +40,7 @@ export async function readFront(feed: Feed, name: string): Promise<Front> {
       manifests.set(digest, await readManifest(feed, entry, name));
       await feed.exactly(paddingOf(entry.size));
     }
-    return { description, layout, manifests };
+    return { description, layout, manifests, fingerprint };
   } catch (error) {
     if (error instanceof Ended) throw endedEarly(name, { got: feed.offset, expected: layout.totalBytes });
     throw error;

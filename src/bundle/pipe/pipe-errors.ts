@@ -34,13 +34,6 @@ export function notABundle(name: string, cause?: unknown): AppError {
   });
 }
 
-/** A delta: what it leans on has to be proved at the target, and read there, before any of it moves. */
-export function deltaInPipe(name: string): AppError {
-  return new AppError("BUNDLE", `Cannot read ${name}: it is a delta, which is not read from a pipe`, {
-    hint: "store it in a file first, and name that file",
-  });
-}
-
 /** Nothing came. */
 export function nothingCame(name: string): AppError {
   return new AppError("BUNDLE", `Cannot read ${name}: nothing came`, {

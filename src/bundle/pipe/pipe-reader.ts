@@ -13,12 +13,11 @@ import { once } from "../../content/once.ts";
 import type { Passage, PassingSource } from "../../content/passage.ts";
 import { AppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
-import { type Digest, isDigest } from "../../oci/digest.ts";
-import { parseManifest } from "../../oci/manifest.ts";
+import type { Digest } from "../../oci/digest.ts";
 import type { Bundle } from "../bundle.ts";
+import type { BundleBase, Leaning } from "../delta.ts";
 import { diskError } from "../disk.ts";
-import { rootOf, rootType } from "../find-image.ts";
-import type { BlobEntry, Layout } from "../layout.ts";
+import type { BlobEntry } from "../layout.ts";
 import type { BundleImage } from "../metadata.ts";
 import { endBytes, paddingOf } from "../tar-header.ts";
 import { Bell } from "./bell.ts";
@@ -28,6 +27,7 @@ import { Gate } from "./gate.ts";
 import { Pieces } from "./held.ts";
 import { PassingBlob, type PassingPlace } from "./passing-blob.ts";
 import { damaged, endedEarly, goneBy } from "./pipe-errors.ts";
+import { FrontTable } from "./table.ts";
 
 /** Content that has come and is not yet where it belongs, in all. Bytes. */
 const heldBytes = 56 * 1024 * 1024;
@@ -44,15 +44,17 @@ export interface PipeProblem {
 export type OnDropped = (digest: Digest, size: number) => void;
 
 /** A bundle in a pipe. Dispose of it when done: whoever writes learns of it then. */
-export class PipeReader implements Bundle, SeveralPlaces, Passage, PassingSource {
+export class PipeReader implements Bundle, Leaning, SeveralPlaces, Passage, PassingSource {
   readonly path: string;
   readonly images: readonly BundleImage[];
+  /** What it leans on, if it is a delta: these blobs do not come. */
+  readonly base: BundleBase | undefined;
+  readonly fingerprint: Digest;
   /** Size of the bundle in bytes. */
   readonly totalBytes: number;
   readonly replayBytes = replayBytes;
   readonly #feed: Feed;
-  readonly #layout: Layout;
-  readonly #manifests: Front["manifests"];
+  readonly #table: FrontTable;
   readonly #blobs: readonly BlobEntry[];
   readonly #positions: ReadonlyMap<Digest, number>;
   readonly #place: PassingPlace;
@@ -72,13 +74,16 @@ export class PipeReader implements Bundle, SeveralPlaces, Passage, PassingSource
   #brokenAt = Number.POSITIVE_INFINITY;
   #cause: unknown;
 
-  private constructor(feed: Feed, name: string, { description, layout, manifests }: Front) {
+  private constructor(feed: Feed, name: string, front: Front) {
+    const { description, layout, manifests, fingerprint } = front;
+    const table = new FrontTable(name, front);
     this.path = name;
-    this.images = description.images;
+    this.images = table.images;
+    this.base = table.base;
+    this.fingerprint = fingerprint;
     this.totalBytes = layout.totalBytes;
     this.#feed = feed;
-    this.#layout = layout;
-    this.#manifests = manifests;
+    this.#table = table;
     this.#blobs = [...layout.blobs.values()].filter(({ digest }) => !manifests.has(digest));
     this.#positions = new Map(this.#blobs.map(({ digest }, position) => [digest, position]));
     const configs = new Set(description.contents.configs.map(({ digest }) => digest));
@@ -100,32 +105,17 @@ export class PipeReader implements Bundle, SeveralPlaces, Passage, PassingSource
     }
   }
 
-  /** The images by the name they were asked for, or by digest. */
   async resolve(reference: string): Promise<Descriptor> {
-    const root = rootOf(this, reference);
-    if (root === undefined) throw new AppError("NOT_FOUND", `Cannot find ${reference} in ${this.path}`);
-    return root;
+    return this.#table.resolve(reference);
   }
 
   async manifest(reference: string, options: ManifestOptions = {}): Promise<RawManifest> {
-    const digest = isDigest(reference) ? reference : (await this.resolve(reference)).digest;
-    const bytes = this.#manifests.get(digest);
-    if (bytes instanceof AppError) throw bytes;
-    if (bytes === undefined) {
-      // An index may lead to content that is no manifest.
-      if (this.has(digest)) throw new AppError("NOT_FOUND", `${digest} is no manifest in ${this.path}`);
-      throw damaged(this.path, `${digest} is missing`);
-    }
-    const { mediaType } = parseManifest(bytes, options.mediaType ?? rootType(this, digest) ?? "", digest);
-    return { bytes, descriptor: { mediaType, digest, size: bytes.byteLength } };
+    return this.#table.manifest(reference, options);
   }
 
-  async open({ digest, size }: Descriptor, { offset = 0, signal }: OpenOptions = {}): Promise<ByteStream> {
-    const entry = this.#layout.blobs.get(digest);
-    if (entry === undefined) throw damaged(this.path, `${digest} is missing`);
-    if (entry.size !== size) {
-      throw damaged(this.path, `${digest} is ${entry.size} bytes in it, and ${size} in the manifest`);
-    }
+  async open(descriptor: Descriptor, { offset = 0, signal }: OpenOptions = {}): Promise<ByteStream> {
+    const { digest } = descriptor;
+    const entry = this.#table.entry(descriptor);
     const kept = this.#kept.get(digest);
     if (kept !== undefined) return once(kept.subarray(offset));
     const blob = this.#blobOf(entry);
@@ -135,7 +125,17 @@ export class PipeReader implements Bundle, SeveralPlaces, Passage, PassingSource
 
   /** True if the bundle has this content, by its table of contents. */
   has(digest: Digest): boolean {
-    return this.#layout.blobs.has(digest);
+    return this.#table.has(digest);
+  }
+
+  /** Nothing: it is never in volumes. */
+  lacking(): readonly string[] {
+    return [];
+  }
+
+  /** True for content that does not come, since it is a delta and leans on it. */
+  leavesOut(part: Pick<Descriptor, "digest" | "size">): boolean {
+    return this.#table.leavesOut(part);
   }
 
   async refuseChanged(): Promise<void> {

@@ -12,7 +12,7 @@ import { AppError, isAppError, toAppError } from "../../errors.ts";
 import type { Descriptor } from "../../oci/descriptor.ts";
 import { type Digest, shortDigest } from "../../oci/digest.ts";
 import type { BlobEntry, Layout, LayoutEntry } from "../layout.ts";
-import type { Reusable } from "../reusable.ts";
+import { isFailureOfOld, type Reusable } from "../reusable.ts";
 import { endBytes, paddingOf } from "../tar-header.ts";
 import { Held, Pieces } from "./held.ts";
 
@@ -289,7 +289,7 @@ export class PipeWriter implements Target, Passage {
         return await old.open(descriptor, { signal });
       } catch (error) {
         signal?.throwIfAborted();
-        if (!isAppError(error, "INTEGRITY", "DISK")) throw error;
+        if (!isFailureOfOld(error)) throw error;
         const state = error.code === "INTEGRITY" ? `${old.path} holds damaged content` : error.message;
         this.#options.onNote(`${state}: ${shortDigest(digest)} is fetched`);
       }

@@ -26,6 +26,8 @@ export interface VolumeState {
 
 /** A bundle in volumes, of which some may be missing. */
 export interface FoundSet {
+  /** The path of the whole: `bundle.tar`. */
+  readonly path: string;
   /** Tells bundles apart; undefined if no list says it. */
   readonly bundle?: Digest;
   readonly volumeBytes: number;
@@ -66,7 +68,7 @@ export async function findSet(path: string): Promise<FoundSet | undefined> {
   const sums = [...files.sums].flatMap(([volume, file]) =>
     listed.get(volume)?.bundle === bundle ? [async () => await readList(file)] : [],
   );
-  return { bundle, volumeBytes, totalBytes, states, sums };
+  return { path: named.path, bundle, volumeBytes, totalBytes, states, sums };
 }
 
 /** True if a path means a set, by the names of the files alone: no list is read. Throws what the system says. */
@@ -149,5 +151,5 @@ async function withoutLists(
       hint: "copy them again, with their checksum lists",
     });
   }
-  return { volumeBytes, totalBytes, states, sums: [] };
+  return { path: named.path, volumeBytes, totalBytes, states, sums: [] };
 }

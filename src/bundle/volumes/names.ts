@@ -2,7 +2,8 @@
  * What the volumes of `bundle.tar` are called: `bundle.tar.001`, and `bundle.tar-001.sum` for the checksum list, which
  * `cat bundle.tar.*` must not join.
  */
-import { readdir } from "node:fs/promises";
+import type { Dirent } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { systemCode } from "../../errors.ts";
 
@@ -40,19 +41,21 @@ export interface VolumeFiles {
   readonly sumParts: ReadonlyMap<number, string>;
 }
 
-/** Looks for the volumes of a bundle. Empty where there is no such folder. */
+/** Looks for the volumes of a bundle: files, since whoever opens a pipe waits. Empty where there is no such folder. */
 export async function findVolumeFiles(path: string): Promise<VolumeFiles> {
   const folder = dirname(path);
   const name = basename(path);
   const found = { volumes: new Map(), sums: new Map(), parts: new Map(), sumParts: new Map() };
-  const names = await readdir(folder).catch((error: unknown) => {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     if (systemCode(error) === "ENOENT" || systemCode(error) === "ENOTDIR") return [];
     throw error;
   });
-  for (const file of names) {
+  for (const entry of entries) {
+    const { name: file } = entry;
     if (!file.startsWith(name)) continue;
     const [, volume, part] = /^\.([0-9]{3,6})(\.part)?$/.exec(file.slice(name.length)) ?? [];
     const [, sum, sumPart] = /^-([0-9]{3,6})\.sum(\.part)?$/.exec(file.slice(name.length)) ?? [];
+    if ((volume ?? sum) === undefined || !(await isFile(entry, folder))) continue;
     if (volume !== undefined)
       (part === undefined ? found.volumes : found.parts).set(Number(volume), join(folder, file));
     if (sum !== undefined)
@@ -66,6 +69,13 @@ export async function existingPath(path: string, volumeBytes: number | undefined
   const { volumes } =
     volumeBytes === undefined ? { volumes: new Map<number, string>() } : await findVolumeFiles(path);
   return [...volumes.values()][0] ?? path;
+}
+
+/** True for a file, also behind a link. */
+async function isFile(entry: Dirent, folder: string): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isFile();
+  const found = await stat(join(folder, entry.name)).catch(() => undefined);
+  return found?.isFile() === true;
 }
 
 function numbered(volume: number, count: number): string {

@@ -9,7 +9,7 @@ import type { Digest } from "../../oci/digest.ts";
 import { asDiskError, diskError } from "../disk.ts";
 import { type ByteRange, hashFileRange } from "../file-range.ts";
 import type { PositionalReader, PositionalStats } from "../positional-file.ts";
-import { findSet, meansSet, type VolumeState } from "./find-set.ts";
+import { type FoundSet, findSet, meansSet, type VolumeState } from "./find-set.ts";
 import { firstSlice, slicesOf, type VolumeSlice, volumeSize } from "./geometry.ts";
 import { Pieces } from "./pieces.ts";
 import { type SumFile, unpackFront } from "./sum-file.ts";
@@ -18,12 +18,16 @@ const noFront = Buffer.alloc(0);
 const compareBytes = 1024 * 1024;
 
 export interface VolumeOptions {
+  /** Messages call a bundle in volumes by the name of the whole, whichever of them was named. */
+  readonly asWhole?: boolean | undefined;
   /** The folder of what was kept of earlier volumes of a bundle ({@link VolumeSet.keep}); none if left out. */
   readonly keptIn?: ((bundle: Digest) => string | undefined) | undefined;
 }
 
 /** What of a bundle in volumes is there. Close it when done. */
 export class VolumeSet implements PositionalReader {
+  /** The path of the whole: `bundle.tar`. */
+  readonly path: string;
   readonly volumeBytes: number;
   readonly states: readonly VolumeState[];
   readonly #totalBytes: number;
@@ -34,11 +38,12 @@ export class VolumeSet implements PositionalReader {
   readonly #hashes = new Map<number, Promise<boolean | undefined>>();
 
   private constructor(
-    { volumeBytes, totalBytes }: { readonly volumeBytes: number; readonly totalBytes: number },
+    { path, volumeBytes, totalBytes }: Pick<FoundSet, "path" | "volumeBytes" | "totalBytes">,
     states: readonly VolumeState[],
     files: readonly (FileHandle | undefined)[],
     { front, pieces }: { readonly front: Buffer; readonly pieces: Pieces | undefined },
   ) {
+    this.path = path;
     this.volumeBytes = volumeBytes;
     this.#totalBytes = totalBytes;
     this.states = states;

@@ -1,7 +1,7 @@
 /** What the uploads to one registry share: blobs that are on their way, and what became of attempts to mount. */
 import type { Pushed } from "../../content/content.ts";
 import type { Clock } from "../../content/retry.ts";
-import { type NotesKeeper, notesIn, type UploadNotes } from "./notes.ts";
+import { type NotesKeeper, type NotesPlace, notesIn, type UploadNotes } from "./notes.ts";
 import type { UploadSession } from "./state.ts";
 
 /** After so many refusals in a row no blob is asked for from that repository any more. */
@@ -20,9 +20,8 @@ export class UploadDesk {
   /** Sessions that are being cancelled. */
   readonly #cancelled = new Set<Promise<unknown>>();
 
-  /** `stateFolder`: where notes are kept. */
-  constructor(client: NotesKeeper, stateFolder: string | undefined) {
-    this.notes = notesIn(stateFolder, client);
+  constructor(client: NotesKeeper, place: NotesPlace) {
+    this.notes = notesIn(place, client);
   }
 
   /**

@@ -7,8 +7,16 @@ import { StoredNotes } from "./stored-notes.ts";
 
 /** The notes of one registry's client. */
 export interface UploadNotes {
-  readonly sessions: SessionNotes;
+  /** Undefined where nothing may be written: a session is taken over by giving its file another name. */
+  readonly sessions: SessionNotes | undefined;
   readonly stored: StoredNotes;
+}
+
+/** Where notes are kept; nowhere without a folder. */
+export interface NotesPlace {
+  readonly stateFolder?: string | undefined;
+  /** They are read, and none is written. */
+  readonly stateIsReadOnly?: boolean | undefined;
 }
 
 /** Whose notes they are. */
@@ -18,8 +26,11 @@ export interface NotesKeeper {
   warn(message: string, hint?: string): void;
 }
 
-/** The notes of a client in `folder`; undefined if there is none: then nothing is kept. */
-export function notesIn(folder: string | undefined, client: NotesKeeper): UploadNotes | undefined {
+/** The notes of a client; undefined if there is no folder for them: then nothing is kept. */
+export function notesIn(
+  { stateFolder: folder, stateIsReadOnly: isReadOnly = false }: NotesPlace,
+  client: NotesKeeper,
+): UploadNotes | undefined {
   if (folder === undefined) return undefined;
   const { registry } = client;
   const onFailure = (path: string, code: string): void => {
@@ -30,7 +41,9 @@ export function notesIn(folder: string | undefined, client: NotesKeeper): Upload
     );
   };
   return {
-    sessions: new SessionNotes(new StateFolder(join(folder, "uploads"), onFailure), registry),
-    stored: new StoredNotes(new StateFolder(join(folder, "stored"), onFailure), registry),
+    sessions: isReadOnly
+      ? undefined
+      : new SessionNotes(new StateFolder(join(folder, "uploads"), onFailure), registry),
+    stored: new StoredNotes(new StateFolder(join(folder, "stored"), onFailure), registry, { isReadOnly }),
   };
 }

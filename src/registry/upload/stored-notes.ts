@@ -22,13 +22,16 @@ const lineShape = /^(\d{1,12}) ([a-z0-9][a-z0-9._/-]{0,254}) (\S+)$/;
 export class StoredNotes {
   readonly #folder: StateFolder;
   readonly #file: string;
+  readonly #isReadOnly: boolean;
   #known: Promise<Map<string, readonly string[]>> | undefined;
   #pending = "";
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
 
-  constructor(folder: StateFolder, registry: string) {
+  /** `isReadOnly`: nothing is noted. */
+  constructor(folder: StateFolder, registry: string, { isReadOnly }: { readonly isReadOnly: boolean }) {
     this.#folder = folder;
+    this.#isReadOnly = isReadOnly;
     // Names of registries have colons and brackets in them.
     this.#file = `${createHash("sha256").update(registry).digest("hex").slice(0, 32)}.log`;
   }
@@ -41,6 +44,7 @@ export class StoredNotes {
 
   /** Takes note of a blob that a repository has now; it is on the disk a moment later. */
   add(digest: Digest, repository: string): void {
+    if (this.#isReadOnly) return;
     // The line before may have been torn.
     this.#pending += `\n${seconds()} ${repository} ${digest}\n`;
     this.#timer ??= setTimeout(() => void this.flush(), gatherMs).unref();
@@ -74,7 +78,7 @@ export class StoredNotes {
       known.set(digest, [...others, repository].slice(-maxRepositories));
       return true;
     });
-    if (size > maxBytes) await this.#folder.replace(this.#file, `${lines.join("\n")}\n`);
+    if (size > maxBytes && !this.#isReadOnly) await this.#folder.replace(this.#file, `${lines.join("\n")}\n`);
     return known;
   }
 }

@@ -51,7 +51,7 @@ async function leftOf(
   signal?: AbortSignal,
 ): Promise<Left | undefined> {
   const { client } = place;
-  const left = await client.uploads.notes?.sessions.take(place.repository, descriptor);
+  const left = await client.uploads.notes?.sessions?.take(place.repository, descriptor);
   if (left === undefined) return undefined;
   const location = rememberedLocation(left.session.location, await client.connect(signal), place);
   if (location !== undefined)

@@ -60,7 +60,7 @@ class Upload {
     const { client, repository } = place;
     const { session, record } = options.begun;
     this.#session = session;
-    this.#record = record ?? client.uploads.notes?.sessions.record(repository, blob.descriptor);
+    this.#record = record ?? client.uploads.notes?.sessions?.record(repository, blob.descriptor);
     this.#place = place;
     this.#blob = blob;
     this.#options = options;
