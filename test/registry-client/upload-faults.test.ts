@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AppError } from "../../src/errors.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
+import { flippedFirst } from "../registry/faults/uploads.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { blobSource, connectTo, descriptorOf, failureOf, logged, piecesOf, type Watched } from "./support.ts";
@@ -108,7 +109,7 @@ describe("what goes wrong on the way", () => {
         methods: ["PUT"],
         path: /uploads/,
         intercept: (request) => {
-          request.body = flipping(request.body);
+          request.body = flippedFirst(request.body);
           return "altered";
         },
       },
@@ -216,13 +217,3 @@ describe("what goes wrong on the way", () => {
     await repository.push(blobSource(other));
   });
 });
-
-async function* flipping(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let first = true;
-  for await (const chunk of body) {
-    const copy = Buffer.from(chunk);
-    if (first) copy.writeUInt8(copy.readUInt8(0) ^ 1, 0);
-    first = false;
-    yield copy;
-  }
-}
