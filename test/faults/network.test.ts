@@ -1,6 +1,6 @@
 /** Rows 12 and 14 of the fault list: redirects, and ports that are no registry. */
 import type { Socket } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { AppError } from "../../src/errors.ts";
 import { discard, type Transport } from "../../src/registry/http.ts";
 import { redirectTarget } from "../../src/registry/leads.ts";
@@ -12,14 +12,14 @@ import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { startRawServer } from "../registry-client/raw-server.ts";
 import { descriptorOf, FakeClock, failureOf } from "../registry-client/support.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { type Connect, fetchBlob, surviving } from "./support.ts";
 
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 const bytes = randomBytesOf("network rows", 200_000);
 const descriptor = descriptorOf(bytes);
