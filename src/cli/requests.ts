@@ -3,6 +3,7 @@ import { AppError } from "../errors.ts";
 import type { ImageList, ImageRequest } from "../list/image-list.ts";
 import { loadLists } from "../list/read-list.ts";
 import { requestsFromArguments } from "../list/request-arguments.ts";
+import { splitEndpoint } from "../list/target-name.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { formatReference, isRegistryHost, isRepository, tagOrDigest } from "../oci/reference.ts";
 import { defaultNameTemplate, targetName } from "../sync/naming.ts";
@@ -75,9 +76,7 @@ export function parseRegistryTarget(text: string): RegistryTarget {
     const plain = scheme === "http" ? ` and add --plain-http ${rest.split("/")[0] ?? ""}` : "";
     fail(`it begins with ${scheme}://`, `write ${rest}${plain}`);
   }
-  const slash = text.indexOf("/");
-  const host = slash < 0 ? text : text.slice(0, slash);
-  const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");
+  const { host, prefix } = splitEndpoint(text);
   if (!isRegistryHost(host))
     fail(
       `${JSON.stringify(host)} is not a host`,
