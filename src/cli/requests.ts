@@ -3,6 +3,7 @@ import { AppError } from "../errors.ts";
 import type { ImageList, ImageRequest } from "../list/image-list.ts";
 import { loadLists } from "../list/read-list.ts";
 import { requestsFromArguments } from "../list/request-arguments.ts";
+import { splitEndpoint } from "../list/target-name.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { formatReference, isRegistryHost, isRepository, tagOrDigest } from "../oci/reference.ts";
 import { hostPart, quoted } from "../oci/shown.ts";
@@ -78,9 +79,7 @@ export function parseRegistryTarget(text: string): RegistryTarget {
   }
   if (hostPart(text) !== text)
     fail("it holds a login", `leave it out, and log in: mirror login ${hostPart(text).split("/")[0] ?? ""}`);
-  const slash = text.indexOf("/");
-  const host = slash < 0 ? text : text.slice(0, slash);
-  const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");
+  const { host, prefix } = splitEndpoint(text);
   if (!isRegistryHost(host))
     fail(`${quoted(host)} is not a host`, "write it as HOST[:PORT][/PREFIX], for example 10.0.0.1:32000");
   if (prefix !== "" && !isRepository(prefix))

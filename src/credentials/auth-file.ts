@@ -45,12 +45,17 @@ export async function readAuthFile(
   } catch (error) {
     const code = systemCode(error);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw new AppError("AUTH", `Cannot read ${path}: ${code ?? "it cannot be opened"}`, {
-      hint: "check the path and its permissions",
-      cause: error,
-    });
+    throw unreadable(path, error);
   }
   return parseAuthFile(text, path, format);
+}
+
+/** The error for a file that cannot be read. */
+export function unreadable(path: string, cause: unknown): AppError {
+  return new AppError("AUTH", `Cannot read ${path}: ${systemCode(cause) ?? "it cannot be opened"}`, {
+    hint: "check the path and its permissions",
+    cause,
+  });
 }
 
 /** The files in a text that messages call `name`. Throws as {@link readAuthFile} does. */
@@ -66,11 +71,15 @@ export function parseAuthFile(text: string, name: string, format: AuthFileFormat
   }
   if (document === undefined) {
     const what = format === "any" ? "neither JSON nor a Kubernetes Secret" : "not JSON";
-    throw new AppError("AUTH", `Cannot read ${name}: it is ${what}`, {
-      hint: "mend it: it has to be as Docker writes its config.json",
-    });
+    throw notDockers(name, `it is ${what}`);
   }
   return [toAuthFile(document.value, name, format === "legacy")];
+}
+
+function notDockers(name: string, state: string): AppError {
+  return new AppError("AUTH", `Cannot read ${name}: ${state}`, {
+    hint: "mend it: it has to be as Docker writes its config.json",
+  });
 }
 
 function parseJson(text: string): { readonly value: unknown } | undefined {
@@ -86,9 +95,7 @@ function toAuthFile(value: unknown, name: string, legacy: boolean): AuthFile {
   const parsed = Config.safeParse(legacy ? { auths: value } : value);
   if (!parsed.success) {
     const path = parsed.error.issues[0]?.path.join(".") || "it";
-    throw new AppError("AUTH", `Cannot read ${name}: ${path} is not as Docker writes it`, {
-      hint: "mend it: it has to be as Docker writes its config.json",
-    });
+    throw notDockers(name, `${path} is not as Docker writes it`);
   }
   const { auths, credHelpers, credsStore } = parsed.data;
   return {

@@ -15,6 +15,7 @@ import {
 } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
+import { unreadable } from "./auth-file.ts";
 import { secretsIn } from "./kubernetes-secret.ts";
 
 /** Of a file that stays where it is, or of a folder that takes no other. */
@@ -43,9 +44,7 @@ export function section(config: JsonObject, key: string, path: string): JsonObje
   config[key] ??= {};
   const value = config[key];
   if (isObject(value)) return value;
-  throw new AppError("AUTH", `Cannot change ${path}: ${key} is not as Docker writes it`, {
-    hint: "mend the file, or name another one with --authfile",
-  });
+  throw unchangeable(path, `${key} is not as Docker writes it`);
 }
 
 function parse(text: string, path: string): JsonObject {
@@ -59,8 +58,14 @@ function parse(text: string, path: string): JsonObject {
     value = undefined;
   }
   if (isObject(value) && !isSecret(value, path)) return value;
-  const state = isSecret(value ?? clean, path) ? "it is of Kubernetes" : "it is not a JSON object";
-  throw new AppError("AUTH", `Cannot change ${path}: ${state}`, {
+  throw unchangeable(
+    path,
+    isSecret(value ?? clean, path) ? "it is of Kubernetes" : "it is not a JSON object",
+  );
+}
+
+function unchangeable(path: string, state: string): AppError {
+  return new AppError("AUTH", `Cannot change ${path}: ${state}`, {
     hint: "mend the file, or name another one with --authfile",
   });
 }
@@ -98,10 +103,7 @@ async function readText(target: string, path: string): Promise<string> {
     return await readFile(target, "utf8");
   } catch (error) {
     if (systemCode(error) === "ENOENT") return "";
-    throw new AppError("AUTH", `Cannot read ${path}: ${systemCode(error) ?? "it cannot be opened"}`, {
-      hint: "check the path and its permissions",
-      cause: error,
-    });
+    throw unreadable(path, error);
   }
 }
 

@@ -52,6 +52,13 @@ export function parseRegistryHost(text: string): string {
   return repository === "a/b" ? registry : text;
 }
 
+/** Splits `host[:port][/prefix]`, neither of which is checked; the prefix may be empty. */
+export function splitEndpoint(text: string): { readonly host: string; readonly prefix: string } {
+  const slash = text.indexOf("/");
+  if (slash < 0) return { host: text, prefix: "" };
+  return { host: text.slice(0, slash), prefix: text.slice(slash + 1).replace(/\/+$/, "") };
+}
+
 /** Parses a pull-through mirror, `host[:port][/prefix]`. Throws REFERENCE with the way out. */
 export function parseMirror(text: string): MirrorEndpoint {
   const fail = (reason: string, hint: string): AppError =>
@@ -67,9 +74,7 @@ export function parseMirror(text: string): MirrorEndpoint {
       "it holds a login",
       "leave it out, and put username and passwordFile for its host under registries",
     );
-  const slash = text.indexOf("/");
-  const host = slash < 0 ? text : text.slice(0, slash);
-  const prefix = slash < 0 ? "" : text.slice(slash + 1).replace(/\/+$/, "");
+  const { host, prefix } = splitEndpoint(text);
   if (!isRegistryHost(host)) throw fail(`${JSON.stringify(host)} is not host[:port]`, form);
   if (prefix !== "" && !isRepository(prefix))
     throw fail(`${JSON.stringify(prefix)} cannot begin a repository name`, form);

@@ -1,14 +1,6 @@
 /** One frame of the live view, as styled pieces of text: a pure function of a snapshot and of the room there is. */
-import {
-  cutToWidth,
-  displayWidth,
-  escapeControl,
-  formatBytes,
-  formatDuration,
-  formatRate,
-  plural,
-} from "./format.ts";
-import { percent, type Snapshot, share } from "./progress.ts";
+import { cutToWidth, displayWidth, escapeControl, formatBytes, plural } from "./format.ts";
+import { figuresOf, percent, type Snapshot, share } from "./progress.ts";
 import type { Style } from "./terminal.ts";
 
 /** A piece of a line in one style. */
@@ -55,7 +47,7 @@ export function frame(snapshot: Snapshot, present: string, room: Room): readonly
 }
 
 function totalLines(snapshot: Snapshot, present: string, room: Room): readonly Line[] {
-  const { bytesDone, bytesTotal, rate, secondsLeft } = snapshot;
+  const { bytesDone, bytesTotal } = snapshot;
   // The width of the bar depends on nothing but the terminal, so that it does not twitch with the figures.
   const isWide = room.cells >= wideCells;
   const text = present.length + 1 + 1 + "100 %".length + 2 + widestBytes;
@@ -66,11 +58,7 @@ function totalLines(snapshot: Snapshot, present: string, room: Room): readonly L
     { text: ` ${percent(bytesDone, bytesTotal).padStart("100 %".length)}` },
     { text: `  ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}` },
   ];
-  const figures = [
-    ...(rate === undefined ? [] : [formatRate(rate)]),
-    ...(secondsLeft === undefined ? [] : [`${formatDuration(secondsLeft)} left`]),
-    `${snapshot.imagesDone} of ${plural(snapshot.imagesPlanned, "image")}`,
-  ].join("  ");
+  const figures = figuresOf(snapshot).join("  ");
   const failed: Line =
     snapshot.imagesFailed === 0 ? [] : [{ text: `  ${snapshot.imagesFailed} failed`, style: "red" }];
   if (isWide) return [[...first, { text: `  ${figures}` }, ...failed]];

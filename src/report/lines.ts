@@ -1,8 +1,8 @@
 /** The view for pipes, log files and CI: plain lines, and one about the progress every five seconds. */
 import type { Totals, TransferEvent } from "../sync/events.ts";
-import { formatBytes, formatDuration, formatRate, plural } from "./format.ts";
+import { formatBytes, plural } from "./format.ts";
 import { type Message, Messages, verbForms } from "./messages.ts";
-import { Progress, percent, type Snapshot } from "./progress.ts";
+import { figuresOf, Progress, percent, type Snapshot } from "./progress.ts";
 import { formatSummary } from "./summary.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -69,13 +69,11 @@ function progressLine(snapshot: Snapshot, verb: string): string {
   if (snapshot.phase === "resolving") {
     return `resolving ${snapshot.imagesResolved} of ${plural(snapshot.imagesAsked, "image")}`;
   }
-  const { bytesDone, bytesTotal, rate, secondsLeft } = snapshot;
+  const { bytesDone, bytesTotal } = snapshot;
   const bytes = `${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}`;
   return [
     `${verbForms(verb).present} ${bytes} (${percent(bytesDone, bytesTotal)})`,
-    ...(rate === undefined ? [] : [formatRate(rate)]),
-    ...(secondsLeft === undefined ? [] : [`${formatDuration(secondsLeft)} left`]),
-    `${snapshot.imagesDone} of ${plural(snapshot.imagesPlanned, "image")}`,
+    ...figuresOf(snapshot),
     ...(snapshot.imagesFailed === 0 ? [] : [`${snapshot.imagesFailed} failed`]),
     ...(snapshot.active.length === 0 ? [] : [`${snapshot.active.length} active`]),
   ].join(", ");

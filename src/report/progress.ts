@@ -1,5 +1,6 @@
 /** Where a run stands, added up from its events. Both views, lines and bars, draw from the same snapshot. */
 import type { TransferEvent } from "../sync/events.ts";
+import { formatDuration, formatRate, plural } from "./format.ts";
 import { RateMeter } from "./rate-meter.ts";
 import { unreachable } from "./unreachable.ts";
 
@@ -214,4 +215,14 @@ function secondsFor(bytes: number, rate: number | undefined): number | undefined
   if (rate === undefined || rate <= 0 || bytes <= 0) return undefined;
   const seconds = Math.ceil(bytes / rate);
   return seconds > longestEstimate ? undefined : seconds;
+}
+
+/** How fast it goes, how long it takes, and how many images are done: each a text, those that are known. */
+export function figuresOf(snapshot: Snapshot): readonly string[] {
+  const { rate, secondsLeft, imagesDone, imagesPlanned } = snapshot;
+  return [
+    ...(rate === undefined ? [] : [formatRate(rate)]),
+    ...(secondsLeft === undefined ? [] : [`${formatDuration(secondsLeft)} left`]),
+    `${imagesDone} of ${plural(imagesPlanned, "image")}`,
+  ];
 }

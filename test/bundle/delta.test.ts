@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import type { BundleBase } from "../../src/bundle/delta.ts";
 import { makeMetadata, readMirrorFile } from "../../src/bundle/metadata.ts";
-import { isAppError } from "../../src/errors.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
+import { codeOf } from "./support.ts";
 
 const digest = (name: string) => digestOf(Buffer.from(name));
 const images = [
@@ -39,15 +39,6 @@ const base: BundleBase = {
 
 const mirrorFile = (of?: BundleBase): Buffer =>
   makeMetadata(images, contents, of).at(-1)?.bytes ?? Buffer.alloc(0);
-
-function codeOf(bytes: Buffer): string {
-  try {
-    readMirrorFile(bytes);
-    return "read";
-  } catch (error) {
-    return isAppError(error) ? error.code : `not ours: ${String(error)}`;
-  }
-}
 
 test("a delta says in mirror.json what it leans on, as version 2", () => {
   const bytes = mirrorFile(base);

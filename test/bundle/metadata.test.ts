@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { BundleContents } from "../../src/bundle/layout.ts";
 import { type BundleImage, imageName, makeMetadata, readMirrorFile } from "../../src/bundle/metadata.ts";
-import { isAppError } from "../../src/errors.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
+import { codeOf } from "./support.ts";
 
 const digest = (name: string) => digestOf(Buffer.from(name));
 const docker = { config: digest("config"), layers: [digest("layer 1"), digest("layer 2")] };
@@ -29,15 +29,6 @@ function mirrorFileOf(images: readonly BundleImage[]): Buffer {
   const last = makeMetadata(images, contents).at(-1);
   expect(last?.path).toBe("mirror.json");
   return last?.bytes ?? Buffer.alloc(0);
-}
-
-function codeOf(bytes: Buffer): string {
-  try {
-    readMirrorFile(bytes);
-    return "read";
-  } catch (error) {
-    return isAppError(error) ? error.code : `not ours: ${String(error)}`;
-  }
 }
 
 test("oci-layout says the version of the image layout", () => {

@@ -1,12 +1,14 @@
 /** Deltas: made against an earlier bundle or a receipt, and pushed to a registry that has the rest. */
 import { readFile, stat, writeFile } from "node:fs/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, seed, type TestImage } from "../support/images.ts";
 import { makeRandomLayer } from "../support/layers.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 const shared = await makeRandomLayer("shared", 400_000);
 const common = await makeRandomLayer("common", 100_000);
@@ -28,15 +30,10 @@ let source: TestRegistry;
 let target: TestRegistry;
 let folder: TempDir;
 
-beforeAll(async () => {
-  source = await startRegistry();
-  folder = await tempDir();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   await publish(october, "october.tar");
   await pullDelta("october.tar");
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
   target = await startRegistry();

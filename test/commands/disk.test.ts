@@ -2,13 +2,15 @@
 import { execFileSync } from "node:child_process";
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { mkdir, readdir, stat } from "node:fs/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { hasStrace, oneThread, tampered } from "../support/strace.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 const imageCount = 6;
 let folder: TempDir;
@@ -16,9 +18,8 @@ let source: TestRegistry;
 let names: readonly string[];
 let whole: string;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  source = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   const numbers = Array.from({ length: imageCount }, (_, index) => `${index}`);
   for (const number of numbers)
     seed(source, `team/app-${number}`, "1.0", await makeImage({ seed: number, layers: [600_000] }));
@@ -26,10 +27,6 @@ beforeAll(async () => {
   whole = folder.join("whole.tar");
   const pulled = await runMirror(["pull", ...names, "--to", whole]);
   expect(pulled.code, pulled.stderr).toBe(0);
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 beforeEach(() => {
   source.clearFaults();

@@ -1,12 +1,14 @@
 /** Images that fail, and bundles that are damaged: what a user is told, and what is left at the other side. */
 import { open, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 let folder: TempDir;
 let source: TestRegistry;
@@ -15,18 +17,13 @@ let bad: TestImage;
 /** The digest of the second layer of the image that tests damage. */
 let layer: string;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  source = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   good = await makeImage({ seed: "good", layers: [2000] });
   bad = await makeImage({ seed: "bad", layers: [1000, 5000] });
   layer = bad.layers[1]?.descriptor.digest ?? "";
   seed(source, "team/good", "1.0", good);
   seed(source, "team/bad", "1.0", bad);
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 beforeEach(() => source.clearFaults());
 

@@ -1,28 +1,25 @@
 /** Ctrl-C and kill: the exit code, the way on, and a second run that completes. */
 import { chmod, readFile, writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunningMirror, runMirror, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, seed, type TestImage } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 let folder: TempDir;
 let source: TestRegistry;
 let image: TestImage;
 let name: string;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  source = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   image = await makeImage({ seed: "interrupt", layers: [40_000, 30_000, 20_000, 10_000] });
   seed(source, "team/app", "1.0", image);
   name = `${source.host}/team/app:1.0`;
   expect((await runMirror(["pull", name, "--to", folder.join("undisturbed.tar")])).code).toBe(0);
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 beforeEach(() => {
   source.clearFaults();

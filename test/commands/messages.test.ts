@@ -1,32 +1,29 @@
 /** One clear message for each mistake: what could not be done, why, the way out, the right exit code, no stack. */
 import { spawnSync } from "node:child_process";
 import { mkdir, open, writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { describe, expect, test } from "vitest";
+import type { TestRegistry } from "../registry/registry.ts";
 import { programPath, runMirror } from "../support/cli.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 let folder: TempDir;
 let registry: TestRegistry;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  registry = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry } = made);
   seed(registry, "team/app", "1.0", makeIndex([await makeImage()]));
   seed(registry, "other/app", "1.0", await makeImage({ seed: "other" }));
   await mkdir(folder.join("folder"));
   await writeFile(folder.join("bad.yaml"), "version: 1\nimages:\n  - image: a/b:1\n    platfroms: [x]\n");
   await writeFile(folder.join("bad.txt"), "nginx:1\nfoo bar\n");
   await writeFile(folder.join("ca.pem"), "not a certificate");
-  const made = await runMirror(["pull", `${registry.host}/team/app:1.0`, "--to", "bundle.tar"], {
+  const pulled = await runMirror(["pull", `${registry.host}/team/app:1.0`, "--to", "bundle.tar"], {
     cwd: folder.path,
   });
-  expect(made.code, made.stderr).toBe(0);
-});
-afterAll(async () => {
-  await registry[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
+  expect(pulled.code, pulled.stderr).toBe(0);
 });
 
 /** Command line ({host} is the registry), exit code, error code, message, hint. */

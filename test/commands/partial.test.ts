@@ -1,20 +1,21 @@
 /** One image of two fails, at every stage and in every mode: exit code, result, what is left, and the next run. */
 import { readFile, stat } from "node:fs/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, seed, type TestImage } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 let folder: TempDir;
 let source: TestRegistry;
 let children: readonly TestImage[];
 let names: { readonly good: string; readonly bad: string };
 
-beforeAll(async () => {
-  folder = await tempDir();
-  source = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   children = await Promise.all(
     ["linux/amd64", "linux/arm64"].map(async (platform) => await makeImage({ seed: "bad", platform })),
   );
@@ -23,10 +24,6 @@ beforeAll(async () => {
   names = { good: `${source.host}/team/good:1.0`, bad: `${source.host}/team/bad:1.0` };
   expect((await runMirror(["pull", names.bad, names.good, "--to", folder.join("whole.tar")])).code).toBe(0);
   expect((await runMirror(["pull", names.good, "--to", folder.join("good.tar")])).code).toBe(0);
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 beforeEach(() => source.clearFaults());
 

@@ -1,10 +1,18 @@
 /** Bundles into pipes, as users write them: no file anywhere, and the bytes are those that the file would have. */
 import { readdir, readFile } from "node:fs/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
-import { digests, flipped, makePipeCorpus, type PipeCorpus, placeOf } from "../support/pipe-corpus.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
+import {
+  digests,
+  flipped,
+  makePipeCorpus,
+  type PipeCorpus,
+  placeOf,
+  pushPiped,
+} from "../support/pipe-corpus.ts";
 import { runPipe } from "../support/shell.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -13,21 +21,14 @@ const MiB = 1024 * 1024;
 let corpus: PipeCorpus;
 let target: TestRegistry;
 
-beforeAll(async () => {
-  corpus = await makePipeCorpus();
+allTests(makePipeCorpus, (made) => {
+  corpus = made;
 });
-beforeEach(async () => {
-  await target?.[Symbol.asyncDispose]();
-  target = await startRegistry();
+eachTest(startRegistry, (made) => {
+  target = made;
   corpus.source.clearFaults();
 });
-afterAll(async () => {
-  await Promise.all([corpus, target].map((each) => each[Symbol.asyncDispose]()));
-});
-
-async function push(input: Buffer | string): Promise<RunResult> {
-  return await runMirror(["push", "-", "--registry", target.host], { stdin: input });
-}
+const push = async (input: Buffer | string): Promise<RunResult> => await pushPiped(input, target);
 
 describe("pull --to -", () => {
   test("writes the bytes that the file would have, and nothing else anywhere", async () => {

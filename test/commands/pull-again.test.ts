@@ -1,10 +1,12 @@
 /** A pull after another one: what is there already is taken over, whoever left it. */
 import { lstat, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { expect, test } from "vitest";
+import type { TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 const [web, api] = [
   await makeImage({ seed: "web", layers: [300_000, 20_000] }),
@@ -14,15 +16,10 @@ const [web, api] = [
 let registry: TestRegistry;
 let folder: TempDir;
 
-beforeEach(async () => {
-  registry = await startRegistry();
-  folder = await tempDir();
+eachTest(startWorkplace, (made) => {
+  ({ folder, registry } = made);
   seed(registry, "team/web", "1.0", web);
   seed(registry, "team/api", "1.0", api);
-});
-afterEach(async () => {
-  await registry[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 const name = (image: string): string => `${registry.host}/team/${image}:1.0`;

@@ -1,11 +1,19 @@
 /** Bundles out of pipes: one pass, no file, and nothing is tagged that is not whole. */
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { type RunResult, runMirror, startMirror } from "../support/cli.ts";
+import { type RunResult, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { seed } from "../support/images.ts";
-import { digests, flipped, makePipeCorpus, type PipeCorpus, placeOf } from "../support/pipe-corpus.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
+import {
+  digests,
+  flipped,
+  makePipeCorpus,
+  type PipeCorpus,
+  placeOf,
+  pushPiped,
+} from "../support/pipe-corpus.ts";
 import { runPipe } from "../support/shell.ts";
 
 const MiB = 1024 * 1024;
@@ -13,21 +21,14 @@ const MiB = 1024 * 1024;
 let corpus: PipeCorpus;
 let target: TestRegistry;
 
-beforeAll(async () => {
-  corpus = await makePipeCorpus();
+allTests(makePipeCorpus, (made) => {
+  corpus = made;
 });
-beforeEach(async () => {
-  await target?.[Symbol.asyncDispose]();
-  target = await startRegistry();
+eachTest(startRegistry, (made) => {
+  target = made;
   corpus.source.clearFaults();
 });
-afterAll(async () => {
-  await Promise.all([corpus, target].map((each) => each[Symbol.asyncDispose]()));
-});
-
-async function push(input: Buffer | string): Promise<RunResult> {
-  return await runMirror(["push", "-", "--registry", target.host], { stdin: input });
-}
+const push = async (input: Buffer | string): Promise<RunResult> => await pushPiped(input, target);
 
 function expectAll(): void {
   const { web, api, big } = corpus;

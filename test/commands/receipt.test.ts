@@ -1,11 +1,13 @@
 /** Receipts: what a registry holds, written down. */
 import { readdir, readFile, writeFile } from "node:fs/promises";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { receiptSchema } from "../../src/bundle/receipt.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { makeArtifact, makeImage, makeIndex, seed } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 const amd64 = await makeImage({ seed: "web", layers: [3000, 2000] });
 const arm64 = await makeImage({ seed: "web", platform: "linux/arm64", layers: [1000] });
@@ -27,18 +29,13 @@ interface Repository {
 let registry: TestRegistry;
 let folder: TempDir;
 
-beforeEach(async () => {
-  registry = await startRegistry();
-  folder = await tempDir();
+eachTest(startWorkplace, (made) => {
+  ({ folder, registry } = made);
   seed(registry, "team/web", "1.0", web);
   seed(registry, "team/web", "latest", web);
   seed(registry, "team/api", "2.0", api);
   seed(registry, "charts/shop", "0.3.0", chart);
   registry.resetLog();
-});
-afterEach(async () => {
-  await registry[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 const run = async (...args: readonly string[]): Promise<RunResult> =>

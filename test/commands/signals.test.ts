@@ -1,11 +1,13 @@
 /** Ctrl-C and SIGTERM in every command and phase: the end comes soon, is told once, and says how to go on. */
 import { execFileSync } from "node:child_process";
 import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunningMirror, runMirror, startMirror } from "../support/cli.ts";
 import { makeImage, seed } from "../support/images.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 /** Two seconds are promised, and some more are for a machine that has other things to do. Milliseconds. */
 const soonMs = 3_500;
@@ -14,16 +16,11 @@ let folder: TempDir;
 let source: TestRegistry;
 let name: string;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  source = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   seed(source, "team/app", "1.0", await makeImage({ seed: "signals", layers: [400_000, 400_001] }));
   name = `${source.host}/team/app:1.0`;
   expect((await runMirror(["pull", name, "--to", folder.join("bundle.tar")])).code).toBe(0);
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 beforeEach(() => source.clearFaults());
 

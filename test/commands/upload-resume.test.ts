@@ -1,13 +1,15 @@
 /** An upload that was cut off by whatever ends a program: the next run goes on where the registry says that it stands. */
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunningMirror, type RunResult, runMirror, startMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
 import { makeRandomLayer } from "../support/layers.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 const chunk = 1_000_000;
 let folder: TempDir;
@@ -16,18 +18,13 @@ let image: TestImage;
 let size: number;
 let digest: string;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  source = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   image = await makeImage({ seed: "resume", layers: [3_500_000, 10_000] });
   seed(source, "team/app", "1.0", image);
   ({ size = 0, digest = "" } = { ...image.layers[0]?.descriptor });
   const name = `${source.host}/team/app:1.0`;
   expect((await runMirror(["pull", name, "--to", folder.join("bundle.tar")])).code).toBe(0);
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 let state: string;

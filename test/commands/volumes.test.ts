@@ -3,11 +3,13 @@ import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFile, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 const mebibyte = 1024 * 1024;
 
@@ -17,9 +19,8 @@ let source: TestRegistry;
 let folder: TempDir;
 let whole: Buffer;
 
-beforeAll(async () => {
-  source = await startRegistry();
-  folder = await tempDir();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry: source } = made);
   images = {
     web: await makeImage({ seed: "web", layers: [900_000, 700_000] }),
     api: await makeImage({ seed: "api", layers: [800_000, 600_000] }),
@@ -30,10 +31,6 @@ beforeAll(async () => {
   const plain = await runMirror(["pull", ...names(), "--to", folder.join("plain.tar")]);
   expect(plain.code, plain.stderr).toBe(0);
   whole = await readFile(folder.join("plain.tar"));
-});
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 const names = (): string[] => Object.keys(images).map((name) => `${source.host}/team/${name}:1.0`);

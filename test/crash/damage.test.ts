@@ -1,14 +1,16 @@
 /** A journal or a part that is damaged, torn or somebody else's: never a wrong bundle, at worst a fresh start. */
 import { createHash } from "node:crypto";
 import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { journalPath, partPath, spillPath } from "../../src/bundle/part-place.ts";
-import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import type { TestRegistry } from "../registry/registry.ts";
 import { runMirror } from "../support/cli.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { randomBytesOf } from "../support/layers.ts";
 import { pull, type WantedImage, wanted } from "../support/pipeline.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 import { randomOf } from "./support/random.ts";
 import { hook } from "./support/victim.ts";
 
@@ -39,9 +41,8 @@ let both: Goal;
 /** Half of app, on its way to its place behind the other one. */
 let moving: Leftovers;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  registry = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry } = made);
   const layers = [900_000, 300_000, 20_000, 5000];
   seed(registry, "team/app", "1.0", await makeImage({ seed: "damage", layers }));
   seed(registry, "team/other", "1.0", await makeImage({ seed: "damage, other", layers: [120_000, 30_000] }));
@@ -51,10 +52,6 @@ beforeAll(async () => {
   left = await leftoversOf("half", [first], 1_000_000);
   await leftoversOf("moving", [first], 1_000_000);
   moving = await killedWhileMoving("moving", ["team/other:1.0", "team/app:1.0"]);
-});
-afterAll(async () => {
-  await registry[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 /** Pulls one blob at a time until so many bytes have come, and gives what is left then. */

@@ -1,10 +1,11 @@
 /** Rows 1 to 10 of the fault list: challenges, realms, tokens and scopes. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { jsonReply } from "../registry/errors.ts";
 import { type RegistryOptions, startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { blobSource, failureOf } from "../registry-client/support.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { type Connect, surviving } from "./support.ts";
 
@@ -12,10 +13,9 @@ const users = { ada: "s3cret-word" };
 const credential = { username: "ada", password: "s3cret-word", origin: "config.json (key x)" };
 const image = await makeImage();
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 async function start(auth: RegistryOptions["auth"], secure = false): Promise<TestRegistry> {
   const registry = await startRegistry({

@@ -1,26 +1,18 @@
 /** Rows 34 and 37 of the fault list: bodies that are not framed as they should be, and servers that stall. */
 import { describe, expect, test } from "vitest";
-import { resuming } from "../../src/content/verify.ts";
 import type { FaultName } from "../registry/faults.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { startRawServer } from "../registry-client/raw-server.ts";
-import { blobSource, collect, descriptorOf, FakeClock, failureOf } from "../registry-client/support.ts";
+import { blobSource, collect, descriptorOf, failureOf } from "../registry-client/support.ts";
 import { randomBytesOf } from "../support/layers.ts";
-import { type Connect, surviving } from "./support.ts";
+import { type Connect, fetchBlob, surviving } from "./support.ts";
 
 const bytes = randomBytesOf("framing rows", 200_000);
 const descriptor = descriptorOf(bytes);
 
-/** A blob from a registry, with the retries of a transfer. */
+/** The blob from a registry, with the retries of a transfer. */
 async function fetch(connect: Connect, registry: TestRegistry, options: Parameters<Connect>[1] = {}) {
-  const watched = connect(registry, { plainHttp: true, ...options });
-  const repository = watched.repository("a");
-  const opened = {
-    descriptor,
-    isManifest: false,
-    open: async (offset: number) => await repository.open(descriptor, { offset }),
-  };
-  return await collect(resuming(opened, { clock: new FakeClock() }));
+  return await fetchBlob(connect, registry, descriptor, options);
 }
 
 describe("framing", () => {

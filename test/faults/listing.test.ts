@@ -1,20 +1,20 @@
 /** Rows 48 and 49 of the fault list: pages, and what is on them. */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { listRepositories, listTags } from "../../src/registry/listing.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { failureOf, type Watched } from "../registry-client/support.ts";
 import { runMirror } from "../support/cli.ts";
 import { makeImage, seed } from "../support/images.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { type Connect, surviving } from "./support.ts";
 
 const image = await makeImage();
 const names = Array.from({ length: 25 }, (_, index) => `t${String(index).padStart(2, "0")}`);
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 let registry: TestRegistry;
 beforeEach(async () => {

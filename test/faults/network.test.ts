@@ -1,7 +1,6 @@
 /** Rows 12 and 14 of the fault list: redirects, and ports that are no registry. */
 import type { Socket } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { resuming } from "../../src/content/verify.ts";
+import { describe, expect, test } from "vitest";
 import { AppError } from "../../src/errors.ts";
 import { discard, type Transport } from "../../src/registry/http.ts";
 import { redirectTarget } from "../../src/registry/leads.ts";
@@ -11,32 +10,25 @@ import { makeNetwork } from "../../src/registry/network.ts";
 import { findOrigin } from "../../src/registry/scheme.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { startRawServer } from "../registry-client/raw-server.ts";
-import { collect, descriptorOf, FakeClock, failureOf } from "../registry-client/support.ts";
+import { descriptorOf, FakeClock, failureOf } from "../registry-client/support.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
-import { type Connect, surviving } from "./support.ts";
+import { type Connect, fetchBlob, surviving } from "./support.ts";
 
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 const bytes = randomBytesOf("network rows", 200_000);
 const descriptor = descriptorOf(bytes);
 const credential = { username: "ada", password: "s3cret-word", origin: "config.json" };
 const auth = { type: "basic", users: { ada: "s3cret-word" } } as const;
 
-/** A blob from a registry, with the retries of a transfer. */
+/** The blob from a registry, with the retries of a transfer. */
 async function fetch(connect: Connect, registry: TestRegistry, options: Parameters<Connect>[1] = {}) {
-  const watched = connect(registry, { ca: [certificates.ca.cert], plainHttp: true, ...options });
-  const repository = watched.repository("a");
-  const opened = {
-    descriptor,
-    isManifest: false,
-    open: async (offset: number) => await repository.open(descriptor, { offset }),
-  };
-  return await collect(resuming(opened, { clock: new FakeClock() }));
+  return await fetchBlob(connect, registry, descriptor, { ca: [certificates.ca.cert], ...options });
 }
 
 describe("redirects", () => {

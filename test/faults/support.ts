@@ -3,11 +3,13 @@
  * close, what it tells has method, host, path and status and no secret, and after the fault it works again.
  */
 import { expect } from "vitest";
+import { resuming } from "../../src/content/verify.ts";
+import type { Descriptor } from "../../src/oci/descriptor.ts";
 import type { RegistryClient } from "../../src/registry/client.ts";
 import type { ClientOptions } from "../../src/registry/request.ts";
 import type { RequestTrace } from "../../src/registry/trace.ts";
 import type { TestRegistry } from "../registry/registry.ts";
-import { connectTo, everythingSaid, type Watched } from "../registry-client/support.ts";
+import { collect, connectTo, everythingSaid, FakeClock, type Watched } from "../registry-client/support.ts";
 
 /** Makes a client whose every word is looked at in the end. */
 export type Connect = (registry: TestRegistry | string, options?: ClientOptions) => Watched;
@@ -69,6 +71,22 @@ export async function surviving<T>(
     expect(said).not.toContain(secret);
   }
   return result;
+}
+
+/** The bytes of a blob of repository `a`, with the retries of a transfer. */
+export async function fetchBlob(
+  connect: Connect,
+  registry: TestRegistry,
+  descriptor: Descriptor,
+  options: ClientOptions = {},
+): Promise<Buffer> {
+  const repository = connect(registry, { plainHttp: true, ...options }).repository("a");
+  const blob = {
+    descriptor,
+    isManifest: false,
+    open: async (offset: number) => await repository.open(descriptor, { offset }),
+  };
+  return await collect(resuming(blob, { clock: new FakeClock() }));
 }
 
 /** The credentials, upload states and signatures that went over the wire. */

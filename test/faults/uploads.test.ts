@@ -1,8 +1,9 @@
 /** Rows 7, 39 to 42 and 47 of the fault list: locations, mounts, what chunks are answered, offsets, two at a time. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { startRegistry } from "../registry/registry.ts";
 import { blobSource, descriptorOf, failureOf, logged } from "../registry-client/support.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { type Connect, surviving } from "./support.ts";
 
@@ -15,10 +16,9 @@ const users = { ada: "s3cret-word" };
 const plainHttp = true;
 
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 /** The same push without faults, under another name, by a new client. */
 const again = async (connect: Connect, host: Parameters<Connect>[0], options = {}): Promise<unknown> =>

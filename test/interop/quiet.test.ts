@@ -1,10 +1,10 @@
 /** What has not changed costs one request at each side: counted by the registries themselves. */
-import { writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { runMirror } from "../support/cli.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
 import type { AccessLog } from "./support/access-log.ts";
-import { type CorpusImage, digestsOf, listOf, makeCorpus, upload } from "./support/corpus.ts";
+import { type CorpusImage, digestsOf, startCorpusSource, upload } from "./support/corpus.ts";
 import { type DockerRegistry, startDockerRegistry } from "./support/docker-registry.ts";
 import { interopTools } from "./support/tools.ts";
 
@@ -16,18 +16,12 @@ describe.skipIf(tools === undefined)("of an unchanged list", () => {
   let source: DockerRegistry;
   let corpus: readonly CorpusImage[];
 
-  beforeAll(async () => {
-    folder = await tempDir();
-    corpus = await makeCorpus();
-    source = await startDockerRegistry({ program });
-    await upload(source.url, corpus);
-    await writeFile(folder.join("manifests.yaml"), listOf(source.host, corpus));
-  });
-
-  afterAll(async () => {
-    await source.close();
-    await folder[Symbol.asyncDispose]();
-  });
+  allTests(
+    async () => await startCorpusSource(program),
+    (made) => {
+      ({ folder, source, corpus } = made);
+    },
+  );
 
   const mirror = async (...args: readonly string[]) => {
     const result = await runMirror([...args, "--json"], { cwd: folder.path });

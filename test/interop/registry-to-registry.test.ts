@@ -1,11 +1,12 @@
 /** sync, verify, ls and inspect with real registries at both ends. */
-import { rm, writeFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { runMirror } from "../support/cli.ts";
 import { makeImage } from "../support/images.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
-import { type CorpusImage, listOf, makeCorpus, manifestsOf, upload } from "./support/corpus.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { type CorpusImage, manifestsOf, startCorpusSource, upload } from "./support/corpus.ts";
 import { type DockerRegistry, startDockerRegistry } from "./support/docker-registry.ts";
 import { expectManifests } from "./support/skopeo.ts";
 import { interopTools } from "./support/tools.ts";
@@ -18,18 +19,12 @@ describe.skipIf(tools === undefined)("between docker-registries", () => {
   let source: DockerRegistry;
   let corpus: readonly CorpusImage[];
 
-  beforeAll(async () => {
-    folder = await tempDir();
-    corpus = await makeCorpus();
-    source = await startDockerRegistry({ program });
-    await upload(source.url, corpus);
-    await writeFile(folder.join("manifests.yaml"), listOf(source.host, corpus));
-  });
-
-  afterAll(async () => {
-    await source.close();
-    await folder[Symbol.asyncDispose]();
-  });
+  allTests(
+    async () => await startCorpusSource(program),
+    (made) => {
+      ({ folder, source, corpus } = made);
+    },
+  );
 
   const mirror = (...args: readonly string[]) => runMirror(args, { cwd: folder.path });
   const expectDone = async (...args: readonly string[]) => {

@@ -1,10 +1,12 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { BlobSource } from "../../src/content/content.ts";
 import { resuming, verified } from "../../src/content/verify.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
 import { type Reply, replyHeader } from "../registry/http.ts";
-import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import type { TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { startRawServer } from "./raw-server.ts";
 import { collect, connectTo, descriptorOf, failureOf, logged, type Watched } from "./support.ts";
 
@@ -14,16 +16,13 @@ const descriptor = descriptorOf(bytes);
 let registry: TestRegistry;
 let watched: Watched;
 let repository: RegistryRepository;
-beforeEach(async () => {
-  registry = await startRegistry();
-  registry.putBlob("a", bytes);
-  watched = connectTo(registry, { plainHttp: true });
-  repository = watched.repository("a");
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a"),
+  (made) => {
+    ({ registry, watched, repository } = made);
+    registry.putBlob("a", bytes);
+  },
+);
 
 const blob: BlobSource = {
   descriptor,

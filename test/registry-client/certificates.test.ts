@@ -1,20 +1,17 @@
 /** Certificates out of files: the folders of Docker and Podman, and pairs that the list names. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { certificateFolders, hostCertificates, readClientPair } from "../../src/registry/certificates.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
-import { type Certificates, makeCertificates } from "../support/tls.ts";
+import { type Certificates, makeTwoCertificates } from "../support/tls.ts";
 import { failureOf } from "./support.ts";
 
 let certificates: Certificates;
 let other: Certificates;
-beforeAll(async () => {
-  [certificates, other] = await Promise.all([makeCertificates(), makeCertificates()]);
-});
-afterAll(async () => {
-  await certificates[Symbol.asyncDispose]();
-  await other[Symbol.asyncDispose]();
+allTests(makeTwoCertificates, (made) => {
+  ({ certificates, other } = made);
 });
 
 describe("folders of certificates", () => {

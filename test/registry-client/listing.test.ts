@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { listRepositories, listTags } from "../../src/registry/listing.ts";
 import { proxiesOf } from "../../src/registry/net/proxy.ts";
 import { jsonReply } from "../registry/errors.ts";
@@ -7,26 +7,25 @@ import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage } from "../support/images.ts";
 import { startProxy } from "../support/proxy.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { connectTo, everythingSaid, failureOf, type Watched } from "./support.ts";
 
 const image = await makeImage();
 const names = Array.from({ length: 25 }, (_, index) => `t${String(index).padStart(2, "0")}`);
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 let registry: TestRegistry;
 let watched: Watched;
-beforeEach(async () => {
-  registry = await startRegistry({ dialect: "3" });
-  watched = connectTo(registry, { plainHttp: true });
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a", { dialect: "3" }),
+  (made) => {
+    ({ registry, watched } = made);
+  },
+);
 
 function putTags(to: TestRegistry, repository: string, tags: readonly string[]): void {
   for (const tag of tags) to.putManifest(repository, tag, image.manifest, image.descriptor.mediaType);

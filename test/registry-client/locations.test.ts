@@ -1,10 +1,11 @@
 import { Readable } from "node:stream";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { RegistryClient } from "../../src/registry/client.ts";
 import { singleHeader } from "../../src/registry/http.ts";
 import { sessionLocation } from "../../src/registry/upload/upload-place.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { blobSource, connectTo, descriptorOf, failureOf } from "./support.ts";
 
@@ -13,10 +14,9 @@ const { digest } = descriptorOf(bytes);
 const users = { ada: "s3cret" };
 const credential = { username: "ada", password: "s3cret", origin: "config.json" };
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 /** Rewrites the Location of every answer of an upload. */
 function rewrite(registry: TestRegistry, change: (location: string) => string): void {

@@ -1,9 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
-import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import type { TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
-import { blobSource, connectTo, failureOf, type Watched } from "./support.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
+import { blobSource, failureOf, type Watched } from "./support.ts";
 
 const image = await makeImage();
 const missing = digestOf(Buffer.from("missing"));
@@ -11,16 +13,13 @@ const missing = digestOf(Buffer.from("missing"));
 let registry: TestRegistry;
 let watched: Watched;
 let repository: RegistryRepository;
-beforeEach(async () => {
-  registry = await startRegistry();
-  seed(registry, "a/b", "v1", image);
-  watched = connectTo(registry, { plainHttp: true });
-  repository = watched.repository("a/b");
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a/b"),
+  (made) => {
+    ({ registry, watched, repository } = made);
+    seed(registry, "a/b", "v1", image);
+  },
+);
 
 describe("asking whether it is there", () => {
   test("believes a digest only", async () => {

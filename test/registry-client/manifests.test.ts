@@ -1,12 +1,14 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Descriptor } from "../../src/oci/descriptor.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
 import type { Reply } from "../registry/http.ts";
-import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import type { TestRegistry } from "../registry/registry.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";
-import { connectTo, descriptorOf, failureOf, type Watched } from "./support.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
+import { descriptorOf, failureOf, type Watched } from "./support.ts";
 
 const image = await makeImage();
 const docker = await makeImage({ mediaTypes: "docker", seed: "docker" });
@@ -16,18 +18,15 @@ const missing = digestOf(Buffer.from("missing"));
 let registry: TestRegistry;
 let watched: Watched;
 let repository: RegistryRepository;
-beforeEach(async () => {
-  registry = await startRegistry();
-  seed(registry, "a/b", "v1", image);
-  seed(registry, "a/b", "docker", docker);
-  seed(registry, "a/b", "all", index);
-  watched = connectTo(registry, { plainHttp: true });
-  repository = watched.repository("a/b");
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a/b"),
+  (made) => {
+    ({ registry, watched, repository } = made);
+    seed(registry, "a/b", "v1", image);
+    seed(registry, "a/b", "docker", docker);
+    seed(registry, "a/b", "all", index);
+  },
+);
 
 const bare = ({ mediaType, digest, size }: Descriptor): Descriptor => ({ mediaType, digest, size });
 

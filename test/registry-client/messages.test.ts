@@ -1,24 +1,26 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { answerError, describeUrl, parseProblems, printable } from "../../src/registry/errors.ts";
 import { networkError } from "../../src/registry/network-errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { blobSource, connectTo, everythingSaid, failureOf, type Watched } from "./support.ts";
 
 let registry: TestRegistry;
 let watched: Watched;
-beforeEach(async () => {
-  registry = await startRegistry();
-  watched = connectTo(registry, {
-    plainHttp: true,
-    credential: { username: "ada", password: "s3cret-word", origin: "config.json" },
-  });
-  await watched.client.connect();
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () =>
+    await startConnected(
+      "a",
+      {},
+      { credential: { username: "ada", password: "s3cret-word", origin: "config.json" } },
+    ),
+  async (made) => {
+    ({ registry, watched } = made);
+    await watched.client.connect();
+  },
+);
 
 /** The error of reading a manifest that is answered like this. */
 async function answered(status: number, body: string, headers: Record<string, string> = {}) {

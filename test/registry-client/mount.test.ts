@@ -1,8 +1,10 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { canMount } from "../../src/content/content.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { blobSource, connectTo, descriptorOf, failureOf, type Watched } from "./support.ts";
 
 const bytes = randomBytesOf("mount", 10_000);
@@ -11,16 +13,13 @@ const descriptor = descriptorOf(bytes);
 let registry: TestRegistry;
 let watched: Watched;
 let repository: RegistryRepository;
-beforeEach(async () => {
-  registry = await startRegistry();
-  registry.putBlob("from/here", bytes);
-  watched = connectTo(registry, { plainHttp: true });
-  repository = watched.repository("to/there");
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("to/there"),
+  (made) => {
+    ({ registry, watched, repository } = made);
+    registry.putBlob("from/here", bytes);
+  },
+);
 
 test("a registry can mount", () => {
   expect(canMount(repository)).toBe(true);

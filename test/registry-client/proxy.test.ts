@@ -1,19 +1,19 @@
 /** Proxies: which one a request goes through, and that everything goes through it. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type HttpProxy, proxiesOf } from "../../src/registry/net/proxy.ts";
 import { type RegistryOptions, startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type ProxyOptions, startProxy, type TestProxy } from "../support/proxy.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { refusedHost, startRawServer } from "./raw-server.ts";
 import { blobSource, collect, connectTo, descriptorOf, everythingSaid, failureOf } from "./support.ts";
 
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 /** `URL via PROXY`, or `URL directly`, by the environment. */
 const way = (env: Record<string, string>, url: string): string => {

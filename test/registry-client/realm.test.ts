@@ -1,20 +1,20 @@
 import { Readable } from "node:stream";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Authenticator } from "../../src/registry/auth.ts";
 import { AddressGuard } from "../../src/registry/net/guard.ts";
 import { errorReply, jsonReply } from "../registry/errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { connectTo, FakeClock, failureOf } from "./support.ts";
 
 const credential = { username: "ada", password: "s3cret", origin: "config.json" };
 const image = await makeImage();
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 /** Lets a registry without access control answer everything but its token service with this challenge. */
 function challenge(registry: TestRegistry, header: string | readonly string[]): void {

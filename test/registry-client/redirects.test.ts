@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { redirectTarget } from "../../src/registry/leads.ts";
 import { AddressGuard } from "../../src/registry/net/guard.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
 import { blobSource, collect, connectTo, descriptorOf, failureOf, type Watched } from "./support.ts";
 
@@ -12,10 +13,9 @@ const credential = { username: "ada", password: "s3cret", origin: "config.json" 
 const bytes = randomBytesOf("redirects", 50_000);
 const descriptor = descriptorOf(bytes);
 let certificates: Certificates;
-beforeAll(async () => {
-  certificates = await makeCertificates();
+allTests(makeCertificates, (made) => {
+  certificates = made;
 });
-afterAll(async () => await certificates[Symbol.asyncDispose]());
 
 async function start(secure = false): Promise<TestRegistry> {
   const tls = secure ? { tls: certificates.server } : {};

@@ -1,21 +1,21 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage, seed } from "../support/images.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { blobSource, connectTo, FakeClock, failureOf, logged, type Watched } from "./support.ts";
 
 const image = await makeImage();
 let registry: TestRegistry;
 let watched: Watched;
-beforeEach(async () => {
-  registry = await startRegistry();
-  seed(registry, "a", "v1", image);
-  watched = connectTo(registry, { plainHttp: true });
-  await watched.client.connect();
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a"),
+  async (made) => {
+    ({ registry, watched } = made);
+    seed(registry, "a", "v1", image);
+    await watched.client.connect();
+  },
+);
 
 const resolve = async (): Promise<string> => (await watched.repository("a").resolve("v1")).digest;
 const manifests = /\/manifests\//;

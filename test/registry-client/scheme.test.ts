@@ -1,20 +1,17 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { discard } from "../../src/registry/http.ts";
 import { AddressGuard } from "../../src/registry/net/guard.ts";
 import { makeNetwork } from "../../src/registry/network.ts";
 import { type RegistryOptions, startRegistry } from "../registry/registry.ts";
-import { type Certificates, makeCertificates } from "../support/tls.ts";
+import { allTests } from "../support/lifetimes.ts";
+import { type Certificates, makeCertificates, makeTwoCertificates } from "../support/tls.ts";
 import { forward, refusedHost, startRawServer } from "./raw-server.ts";
 import { collect, connectTo, descriptorOf, everythingSaid, FakeClock, failureOf } from "./support.ts";
 
 let certificates: Certificates;
 let other: Certificates;
-beforeAll(async () => {
-  [certificates, other] = await Promise.all([makeCertificates(), makeCertificates()]);
-});
-afterAll(async () => {
-  await certificates[Symbol.asyncDispose]();
-  await other[Symbol.asyncDispose]();
+allTests(makeTwoCertificates, (made) => {
+  ({ certificates, other } = made);
 });
 
 const tls = (): NonNullable<RegistryOptions["tls"]> => certificates.server;

@@ -2,24 +2,21 @@
 import { execFile } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { networkError } from "../../src/registry/network-errors.ts";
 import type { ClientOptions } from "../../src/registry/request.ts";
 import { startRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { allTests } from "../support/lifetimes.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
-import { type Certificates, makeCertificates } from "../support/tls.ts";
+import { type Certificates, makeCertificates, makeTwoCertificates } from "../support/tls.ts";
 import { blobSource, collect, connectTo, descriptorOf, failureOf } from "./support.ts";
 
 const run = promisify(execFile);
 let certificates: Certificates;
 let other: Certificates;
-beforeAll(async () => {
-  [certificates, other] = await Promise.all([makeCertificates(), makeCertificates()]);
-});
-afterAll(async () => {
-  await certificates[Symbol.asyncDispose]();
-  await other[Symbol.asyncDispose]();
+allTests(makeTwoCertificates, (made) => {
+  ({ certificates, other } = made);
 });
 const bytes = randomBytesOf("tls", 200_000);
 const ca = (): readonly string[] => [certificates.ca.cert];

@@ -1,25 +1,8 @@
 import { describe, expect, test } from "vitest";
-import type { ClientOptions } from "../../src/registry/request.ts";
 import { tokenService } from "../registry/auth.ts";
 import { errorReply, jsonReply } from "../registry/errors.ts";
-import { type RegistryOptions, startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { makeImage, seed } from "../support/images.ts";
-import { blobSource, connectTo, everythingSaid, failureOf, type Watched } from "./support.ts";
-
-const users = { ada: "s3cret:word" };
-const credential = { username: "ada", password: "s3cret:word", origin: "config.json (key x)" };
-const image = await makeImage();
-
-async function start(auth: RegistryOptions["auth"]): Promise<TestRegistry> {
-  const registry = await startRegistry(auth === undefined ? {} : { auth });
-  seed(registry, "a/b", "v1", image);
-  seed(registry, "c", "v1", image);
-  return registry;
-}
-const connect = (registry: TestRegistry, options: ClientOptions = {}): Watched =>
-  connectTo(registry, { plainHttp: true, ...options });
-const tokenRequests = (registry: TestRegistry) =>
-  registry.requests.filter(({ origin }) => origin === "token");
+import { blobSource, everythingSaid, failureOf } from "./support.ts";
+import { connect, credential, image, start, tokenRequests, users } from "./with-auth.ts";
 
 describe("tokens", () => {
   test("twenty requests at once need one", async () => {

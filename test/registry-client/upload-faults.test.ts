@@ -1,8 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { AppError } from "../../src/errors.ts";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
+import { flippedFirst } from "../registry/faults/uploads.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { blobSource, connectTo, descriptorOf, failureOf, logged, piecesOf, type Watched } from "./support.ts";
 
 const bytes = randomBytesOf("upload faults", 300_000);
@@ -12,15 +15,12 @@ const other = randomBytesOf("other", 300_000);
 let registry: TestRegistry;
 let watched: Watched;
 let repository: RegistryRepository;
-beforeEach(async () => {
-  registry = await startRegistry({ dialect: "3" });
-  watched = connectTo(registry, { plainHttp: true });
-  repository = watched.repository("a/b");
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a/b", { dialect: "3" }),
+  (made) => {
+    ({ registry, watched, repository } = made);
+  },
+);
 
 const statuses = (method: string): readonly number[] =>
   logged(registry, method, /uploads/).map(({ status }) => status);
@@ -108,7 +108,7 @@ describe("what goes wrong on the way", () => {
         methods: ["PUT"],
         path: /uploads/,
         intercept: (request) => {
-          request.body = flipping(request.body);
+          request.body = flippedFirst(request.body);
           return "altered";
         },
       },
@@ -216,13 +216,3 @@ describe("what goes wrong on the way", () => {
     await repository.push(blobSource(other));
   });
 });
-
-async function* flipping(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let first = true;
-  for await (const chunk of body) {
-    const copy = Buffer.from(chunk);
-    if (first) copy.writeUInt8(copy.readUInt8(0) ^ 1, 0);
-    first = false;
-    yield copy;
-  }
-}

@@ -1,9 +1,11 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { RegistryRepository } from "../../src/registry/repository.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { randomBytesOf } from "../support/layers.ts";
+import { eachTest } from "../support/lifetimes.ts";
+import { startConnected } from "./connected.ts";
 import { blobSource, connectTo, descriptorOf, failureOf, logged, piecesOf, type Watched } from "./support.ts";
 
 const bytes = randomBytesOf("upload", 300_000);
@@ -12,15 +14,12 @@ const { digest } = descriptorOf(bytes);
 let registry: TestRegistry;
 let watched: Watched;
 let repository: RegistryRepository;
-beforeEach(async () => {
-  registry = await startRegistry({ dialect: "3" });
-  watched = connectTo(registry, { plainHttp: true });
-  repository = watched.repository("a/b");
-});
-afterEach(async () => {
-  await watched[Symbol.asyncDispose]();
-  await registry.close();
-});
+eachTest(
+  async () => await startConnected("a/b", { dialect: "3" }),
+  (made) => {
+    ({ registry, watched, repository } = made);
+  },
+);
 
 const statuses = (method: string): readonly number[] =>
   logged(registry, method, /uploads/).map(({ status }) => status);

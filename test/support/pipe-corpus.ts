@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { mediaTypes } from "../../src/oci/media-types.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
-import { runMirror } from "./cli.ts";
+import { type RunResult, runMirror } from "./cli.ts";
 import { makeImage, makeIndex, seed, type TestImage, type TestIndex } from "./images.ts";
 import { blobOf, makeLayer, randomBytesOf, type TestLayer } from "./layers.ts";
 import { type TempDir, tempDir } from "./temp.ts";
@@ -56,6 +56,11 @@ export async function makePipeCorpus(): Promise<PipeCorpus> {
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Pushes what the program reads from its standard input into a registry. */
+export async function pushPiped(input: Buffer | string, target: TestRegistry): Promise<RunResult> {
+  return await runMirror(["push", "-", "--registry", target.host], { stdin: input });
 }
 
 /** Where the content of a blob begins in a bundle, in bytes. */

@@ -23,6 +23,21 @@ export interface Certificates extends AsyncDisposable {
   readonly client: Certificate;
 }
 
+/** Makes two that know nothing of each other. */
+export async function makeTwoCertificates(): Promise<
+  { readonly certificates: Certificates; readonly other: Certificates } & AsyncDisposable
+> {
+  const [certificates, other] = await Promise.all([makeCertificates(), makeCertificates()]);
+  return {
+    certificates,
+    other,
+    [Symbol.asyncDispose]: async () => {
+      await certificates[Symbol.asyncDispose]();
+      await other[Symbol.asyncDispose]();
+    },
+  };
+}
+
 /** Makes a CA, and a server certificate for localhost, 127.0.0.1, ::1 and the `names` (hosts or addresses) beside them. */
 export async function makeCertificates(names: readonly string[] = []): Promise<Certificates> {
   const folder = await tempDir();

@@ -4,7 +4,7 @@ import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { extract, type Header } from "tar-stream";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { BundleReader } from "../../src/bundle/reader.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { mediaTypes } from "../../src/oci/media-types.ts";
@@ -13,7 +13,9 @@ import { missingParts } from "../support/graph.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";
 import { makeLayer, randomBytesOf } from "../support/layers.ts";
 import { copyTo, findProblems, pull, type WantedImage, wanted } from "../support/pipeline.ts";
-import { type TempDir, tempDir } from "../support/temp.ts";
+import { allTests } from "../support/lifetimes.ts";
+import type { TempDir } from "../support/temp.ts";
+import { startWorkplace } from "../support/workplace.ts";
 
 let folder: TempDir;
 let registry: TestRegistry;
@@ -21,9 +23,8 @@ let images: readonly WantedImage[];
 /** What an undisturbed pull of all images writes. */
 let expected: Buffer;
 
-beforeAll(async () => {
-  folder = await tempDir();
-  registry = await startRegistry();
+allTests(startWorkplace, async (made) => {
+  ({ folder, registry } = made);
   const base = await makeLayer({ base: "shared" });
   const children = await Promise.all(
     ["linux/amd64", "linux/arm64"].map((platform) =>
@@ -35,10 +36,6 @@ beforeAll(async () => {
   seed(registry, "team/job", "3.0", await makeImage({ seed: "job", layers: [base, 70_000, 500] }));
   images = ["team/web:1.0", "team/api:2.0", "team/job:3.0"].map((name) => wanted(registry, name));
   expected = await bytesOf(images, "expected.tar");
-});
-afterAll(async () => {
-  await registry[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
 });
 
 async function bytesOf(list: readonly WantedImage[], name: string, concurrency = 8): Promise<Buffer> {

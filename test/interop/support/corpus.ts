@@ -1,16 +1,44 @@
 /** What the interop tests mirror: one of each kind of image, put into a real registry as any client would. */
+import { writeFile } from "node:fs/promises";
 import { zstdCompressSync } from "node:zlib";
 import { fetch } from "undici";
 import { expect } from "vitest";
 import { type Digest, digestOf } from "../../../src/oci/digest.ts";
 import { makeArtifact, makeImage, makeIndex, type TestImage, type TestIndex } from "../../support/images.ts";
 import { blobOf, makeRandomLayer, makeTar, type TestLayer } from "../../support/layers.ts";
+import { type TempDir, tempDir } from "../../support/temp.ts";
+import { type DockerRegistry, startDockerRegistry } from "./docker-registry.ts";
 
 /** A tagged image. */
 export interface CorpusImage {
   readonly repository: string;
   readonly tag: string;
   readonly content: TestImage | TestIndex;
+}
+
+/** The corpus in a registry of its own, and a folder with its list. Disposing of it ends and removes both. */
+export interface CorpusSource extends AsyncDisposable {
+  readonly folder: TempDir;
+  readonly source: DockerRegistry;
+  readonly corpus: readonly CorpusImage[];
+}
+
+/** Fills a docker-registry with the corpus, and writes `manifests.yaml`. `program`: that of the registry. */
+export async function startCorpusSource(program: string): Promise<CorpusSource> {
+  const folder = await tempDir();
+  const corpus = await makeCorpus();
+  const source = await startDockerRegistry({ program });
+  await upload(source.url, corpus);
+  await writeFile(folder.join("manifests.yaml"), listOf(source.host, corpus));
+  return {
+    folder,
+    source,
+    corpus,
+    [Symbol.asyncDispose]: async () => {
+      await source.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** One manifest as it has to be everywhere. */

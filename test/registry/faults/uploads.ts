@@ -286,7 +286,8 @@ async function* stalledAfter(
   }
 }
 
-async function* flippedFirst(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** A body with one bit of its first piece flipped. */
+export async function* flippedFirst(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let first = true;
   for await (const chunk of body) {
     const copy = Buffer.from(chunk);
