@@ -13,9 +13,11 @@ const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
   EDQUOT: { text: "your disk quota is used up", hint: "make room, then run the same command again" },
   EFBIG: {
     text: "the file would be too large for the file system",
-    hint: "FAT32 ends at 4 GiB: write volumes with --volume-size 4GB, or use another file system",
+    hint: "write volumes with --volume-size 4GB (FAT32 takes no more), or use another file system; if ulimit -f sets the limit, raise it",
   },
   EISDIR: { text: "it is a folder", hint: "name a file" },
+  ELOOP: { text: "it is a symbolic link", hint: "remove it, or choose another name" },
+  ENAMETOOLONG: { text: "the name is too long", hint: "choose a shorter one" },
   ENOTDIR: { text: "a part of the path is not a folder", hint: "check the path" },
   EIO: { text: "the disk reports an error", hint: gone },
   ENXIO: { text: "the disk is gone", hint: gone },

@@ -4,7 +4,7 @@
  * before it counts. So it needs no fsync of its own to be right. It gets one after each of the part's
  * ({@link EarlySync}): a power cut costs what came since then, or in the half minute before if that is less.
  */
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { constants, type FileHandle, open, rm } from "node:fs/promises";
 import { reached } from "../content/points.ts";
 import type { AppError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -51,7 +51,10 @@ export class Journal implements MoveLog {
 
   static async #open(path: string, flags: "w" | "a"): Promise<Journal> {
     try {
-      const file = await open(path, flags, 0o644);
+      const anew = flags === "w" ? constants.O_TRUNC : constants.O_APPEND;
+      // A link may lead to anything.
+      const common = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW;
+      const file = await open(path, common | anew, 0o644);
       // A torn last line must not swallow the next one.
       await file.appendFile(`${flags === "a" ? "\n" : ""}${formatLine({ journal: journalVersion })}`);
       return new Journal(file, path);

@@ -148,9 +148,11 @@ export class Mover implements AsyncDisposable {
   /** Opens the spill file, with what is in it. */
   async #openSpill(): Promise<FileHandle> {
     const { spillPath } = this.#options;
-    this.#spill ??= await open(spillPath, constants.O_RDWR | constants.O_CREAT, 0o644).catch(
-      asDiskError(`write ${spillPath}`),
-    );
+    this.#spill ??= await open(
+      spillPath,
+      constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW,
+      0o644,
+    ).catch(asDiskError(`write ${spillPath}`));
     return this.#spill;
   }
 }

@@ -1,5 +1,5 @@
 /** The file in which a bundle grows: one, or a part for each volume. */
-import { open, rm, stat } from "node:fs/promises";
+import { constants, open, rm, stat } from "node:fs/promises";
 import { systemCode } from "../errors.ts";
 import { journalPath, partPath, spillPath } from "./part-place.ts";
 import type { PositionalFile, PositionalReader } from "./positional-file.ts";
@@ -38,7 +38,10 @@ export async function openPartFile(
   { path, volumeBytes }: PartShape,
   isNew: boolean,
 ): Promise<PositionalFile> {
-  if (volumeBytes === undefined) return await open(partPath(path), isNew ? "w+" : "r+", 0o644);
+  // A link may lead to anything.
+  const flags = constants.O_RDWR | constants.O_NOFOLLOW;
+  const anew = isNew ? constants.O_CREAT | constants.O_TRUNC : 0;
+  if (volumeBytes === undefined) return await open(partPath(path), flags | anew, 0o644);
   return isNew ? VolumeParts.create(path, volumeBytes) : await VolumeParts.resume(path, volumeBytes);
 }
 

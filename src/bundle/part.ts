@@ -80,7 +80,7 @@ export async function openPart(shape: PartShape, layout: Layout, options: PartOp
     await file?.close();
     await journal?.close().catch(() => undefined);
     // Nothing of value is lost: a new file holds nothing yet.
-    if (isNew && journal !== undefined) await removePart(path);
+    if (isNew && journal !== undefined) await removePart(path).catch(() => undefined);
     throw diskError(`write ${name}`, error);
   }
 }

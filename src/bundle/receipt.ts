@@ -65,7 +65,9 @@ export async function writeWhole(path: string, text: AsyncIterable<string>): Pro
   const part = partPath(path);
   await checkBundlePath(path);
   try {
-    const file = await open(part, "w");
+    // What an earlier run has left; a link may lead to anything.
+    await rm(part, { force: true });
+    const file = await open(part, "wx");
     try {
       for await (const piece of text) await file.writeFile(piece);
       await file.sync();

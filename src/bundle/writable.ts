@@ -1,11 +1,28 @@
 /** Whether a bundle may be written here, found out before anything is fetched for it. */
-import { access, constants, stat } from "node:fs/promises";
+import { access, constants, lstat, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
 import { asDiskError, diskError } from "./disk.ts";
-import { journalPath, partPath } from "./part-place.ts";
+import { journalPath, partPath, spillPath } from "./part-place.ts";
 
 const stickyBit = 0o1000;
+
+/**
+ * Throws DISK for what no run of ours has left where it keeps its work: a link would have something else written over,
+ * wherever it leads.
+ */
+async function refuseForeign(file: string): Promise<void> {
+  const found = await lstat(file).catch(() => undefined);
+  if (found === undefined || found.isFile()) return;
+  const what = found.isSymbolicLink()
+    ? "a symbolic link"
+    : found.isDirectory()
+      ? "a folder"
+      : "no regular file";
+  throw new AppError("DISK", `Cannot write ${file}: it is ${what}`, {
+    hint: "remove it, or choose another name for the bundle",
+  });
+}
 
 /**
  * Makes sure that this user may make files in the folder of a bundle, go on with what an earlier run left there, and
@@ -14,7 +31,8 @@ const stickyBit = 0o1000;
 export async function checkWritable(path: string): Promise<void> {
   const folder = dirname(path);
   await access(folder, constants.W_OK | constants.X_OK).catch(asDiskError(`write ${path}`));
-  for (const file of [partPath(path), journalPath(path)]) {
+  for (const file of [partPath(path), journalPath(path), spillPath(path)]) {
+    await refuseForeign(file);
     await access(file, constants.W_OK).catch((error: unknown) => {
       if (systemCode(error) !== "ENOENT") throw diskError(`write ${file}`, error);
     });

@@ -1,6 +1,6 @@
 /** Where a bundle cannot be written or read: told before anything is fetched, and nothing waits for ever. */
 import { execFileSync } from "node:child_process";
-import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
@@ -113,4 +113,46 @@ describe.runIf(process.getuid?.() === 0 && process.platform === "linux")("as an 
     expect(pulled.code, pulled.stderr).toBe(0);
     expect(await readdir(shared)).toEqual(["b.tar"]);
   });
+});
+
+test.each([".part", ".part.journal", ".part.move"])(
+  "a link or a folder where the bundle grows (%s) is refused, and what it leads to stays",
+  async (suffix) => {
+    await writeFile(folder.join("other"), "of somebody else");
+    for (const [target, kind] of [
+      ["other", "a symbolic link"],
+      ["nothing-yet", "a symbolic link"],
+      [undefined, "a folder"],
+    ] as const) {
+      const path = folder.join(`${target ?? "folder"}.tar`);
+      if (target === undefined) await mkdir(`${path}${suffix}`);
+      else await symlink(folder.join(target), `${path}${suffix}`);
+      expectRefused(
+        await pullTo(path),
+        `Cannot write ${path}${suffix}: it is ${kind}\n  hint: remove it, or choose another name for the bundle`,
+      );
+    }
+    expect(await readFile(folder.join("other"), "utf8")).toBe("of somebody else");
+    await expect(readFile(folder.join("nothing-yet"))).rejects.toThrow("ENOENT");
+  },
+);
+
+test("links where volumes and their lists grow are no way to another file", async () => {
+  await writeFile(folder.join("other"), "of somebody else");
+  for (const name of ["b.tar.001.part", "b.tar-001.sum.part"])
+    await symlink(folder.join("other"), folder.join(name));
+  const args = ["pull", `${source.host}/team/app:1.0`, "--to", folder.join("b.tar"), "--volume-size", "1MiB"];
+  const result = await runMirror(args);
+  expect(result.code, result.stderr).toBe(0);
+  expect(await readFile(folder.join("other"), "utf8")).toBe("of somebody else");
+});
+
+test("a link where a receipt grows is no way to another file", async () => {
+  await writeFile(folder.join("other"), "of somebody else");
+  await symlink(folder.join("other"), folder.join("receipt.json.part"));
+  const to = folder.join("receipt.json");
+  const result = await runMirror(["receipt", "--registry", source.host, "--to", to]);
+  expect(result.code, result.stderr).toBe(0);
+  expect(await readFile(folder.join("other"), "utf8")).toBe("of somebody else");
+  expect(JSON.parse(await readFile(to, "utf8"))).toMatchObject({ kind: "mirror-receipt" });
 });

@@ -87,7 +87,8 @@ async function writeSums(
       bundle: basename(path),
       list: basename(list),
     });
-    const file = await open(`${list}.part`, "w", 0o644);
+    await rm(`${list}.part`, { force: true });
+    const file = await open(`${list}.part`, "wx", 0o644);
     try {
       await writeAll(file, text, 0, `${list}.part`);
       await file.sync();

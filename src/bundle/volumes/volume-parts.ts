@@ -165,7 +165,7 @@ export class VolumeParts implements PositionalFile {
 
   async #add(): Promise<void> {
     const path = volumePartPath(this.#path, this.#files.length + 1);
-    this.#files.push(await open(path, constants.O_RDWR | constants.O_CREAT, 0o644));
+    this.#files.push(await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644));
   }
 }
 
