@@ -31,13 +31,7 @@ const zstdLayer = {
 };
 const s390x = await built("ibm", "linux/s390x");
 const images = {
-  zstd: await makeImage({ seed: "zstd", layers: [zstdLayer] }),
-  // As a registry has them: neither the one nor the other comes first by its name.
-  both: makeIndex([both.arm64, both.amd64], { attestations: true }),
-  ibm: makeIndex([await built("ibm", "windows/amd64"), s390x, await built("ibm", "linux/ppc64le")]),
-  single: await built("single", "linux/amd64"),
-  edge: await built("edge", "linux/arm64"),
-  windows: makeIndex([await built("windows", "windows/amd64")]),
+  // What Docker and ctr would stop at comes first.
   chart: makeArtifact({
     configType: "application/vnd.cncf.helm.config.v1+json",
     config: "{}",
@@ -50,6 +44,13 @@ const images = {
     config: "{}",
     files: [{ mediaType: "application/vnd.dev.cosign.simplesigning.v1+json", bytes: Buffer.from("{}") }],
   }),
+  zstd: await makeImage({ seed: "zstd", layers: [zstdLayer] }),
+  // As a registry has them: neither the one nor the other comes first by its name.
+  both: makeIndex([both.arm64, both.amd64], { attestations: true }),
+  ibm: makeIndex([await built("ibm", "windows/amd64"), s390x, await built("ibm", "linux/ppc64le")]),
+  single: await built("single", "linux/amd64"),
+  edge: await built("edge", "linux/arm64"),
+  windows: makeIndex([await built("windows", "windows/amd64")]),
 } satisfies Record<string, TestImage | TestIndex>;
 type Name = keyof typeof images;
 const all = Object.keys(images) as Name[];
@@ -127,8 +128,13 @@ describe("docker load is offered", () => {
     expect(warned(result.stderr)).toHaveLength(4);
     const verified = await runMirror(["verify", folder.join("arm.tar")]);
     expect(verified, verified.stderr).toMatchObject({ code: 0 });
-    // All other readers get the same as always, runnable images in front of the rest.
-    expect(await fileIn("arm.tar", "index.json")).toEqual(await fileIn("usual.tar", "index.json"));
+    // All other readers get the same as always, what can be unpacked in front of the rest.
+    const index = (await fileIn("arm.tar", "index.json")) as { manifests: { digest: string }[] };
+    expect(index).toEqual(await fileIn("usual.tar", "index.json"));
+    const { chart, signature, ...runnable } = images;
+    expect(index.manifests.map(({ digest }) => digest)).toEqual(
+      [...Object.values(runnable), chart, signature].map(({ descriptor }) => descriptor.digest),
+    );
   });
 
   test("a platform of another system too, and nothing where nothing fits", async () => {

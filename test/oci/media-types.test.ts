@@ -3,10 +3,12 @@ import {
   bareMediaType,
   isForeignLayerType,
   isImageConfigType,
+  isImageLayerType,
   isIndexType,
   isManifestOrIndexType,
   isManifestType,
   isSchema1Type,
+  isZstdLayerType,
   manifestAccept,
   mediaTypes,
 } from "../../src/oci/media-types.ts";
@@ -34,6 +36,22 @@ describe("media types", () => {
     ["application/vnd.docker.image.rootfs.diff.tar.gzip", false],
     ["application/vnd.oci.image.layer.v1.tar+gzip", false],
   ])("%s is a foreign layer: %s", (type, foreign) => expect(isForeignLayerType(type)).toBe(foreign));
+
+  it.each([
+    ["application/vnd.oci.image.layer.v1.tar", true, false],
+    ["application/vnd.oci.image.layer.v1.tar+gzip", true, false],
+    ["application/vnd.oci.image.layer.v1.tar+zstd", true, true],
+    ["application/vnd.oci.image.layer.v1.tar+zstd+encrypted", false, false],
+    ["application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", true, true],
+    ["application/vnd.docker.image.rootfs.diff.tar.gzip", true, false],
+    ["application/vnd.docker.image.rootfs.diff.tar.zstd", true, true],
+    ["application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", true, false],
+    ["application/vnd.dev.cosign.simplesigning.v1+json", false, false],
+    ["application/vnd.wasm.content.layer.v1+wasm", false, false],
+    ["application/vnd.in-toto+json", false, false],
+  ])("%s is an image layer: %s, in zstd: %s", (type, layer, zstd) =>
+    expect([isImageLayerType(type), isZstdLayerType(type)]).toEqual([layer, zstd]),
+  );
 
   it.each([
     ["application/json; charset=utf-8", "application/json"],
