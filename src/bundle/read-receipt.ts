@@ -5,6 +5,7 @@ import { stat } from "node:fs/promises";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { type Digest, finishDigest } from "../oci/digest.ts";
+import { isRepository } from "../oci/reference.ts";
 import { diskError } from "./disk.ts";
 import { Receipt, ReceiptRepository } from "./receipt.ts";
 
@@ -130,8 +131,21 @@ function parse<T extends z.ZodType>(path: string, text: string, schema: T): z.in
   } catch (error) {
     const issue = error instanceof z.ZodError ? error.issues[0] : undefined;
     if (issue === undefined) return refusal(path, "it is not JSON", error);
-    return refusal(path, `${issue.path.join(".")}: ${issue.message}`, error);
+    // What is wrong with a key is told one level below.
+    const state = issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+    return refusal(
+      path,
+      [...repositoryOf(text), issue.path.join("."), state].filter(Boolean).join(": "),
+      error,
+    );
   }
+}
+
+/** The repository that a part of a receipt is about, to be found by. */
+function repositoryOf(text: string): readonly string[] {
+  const { name } = JSON.parse(text) as { readonly name?: unknown };
+  if (typeof name !== "string") return [];
+  return [isRepository(name) ? name : JSON.stringify(name.slice(0, 120))];
 }
 
 /** Makes sure that a document is a receipt, of a version that is known. */

@@ -9,6 +9,7 @@ import type { ManifestCache } from "../content/known-manifests.ts";
 import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
+import { isRepository } from "../oci/reference.ts";
 import { leavingOut, type Plan } from "../sync/plan.ts";
 import { refuseReplacing, refuseReplacingFurther } from "./base-guard.ts";
 import { blobsByRepository } from "./bundle-blobs.ts";
@@ -24,6 +25,7 @@ interface Holder {
 
 /** One file that was named as a base. */
 interface Base {
+  readonly source: BaseSource;
   /** Where there is one, it is called once, with all digests of the plan, before {@link holders} is asked. */
   readonly look?: (wanted: ReadonlySet<string>) => Promise<void>;
   /** Who has a blob; empty if nobody has. */
@@ -92,22 +94,17 @@ export class Bases implements AsyncDisposable {
       }
     }
     if (needs.size === 0) return undefined;
-    const places = new Map<Digest, number>();
-    const sources: BaseSource[] = [];
-    const placeOf = (source: BaseSource): number => {
-      const place = places.get(source.fingerprint) ?? sources.length;
-      if (place === sources.length) sources.push(source);
-      places.set(source.fingerprint, place);
-      return place;
-    };
+    const holders = new Map([...needs.values()].map(({ part }) => [part.digest, this.#holders(part)]));
+    const sources = this.#inOrder([...holders.values()].flat().map(({ source }) => source));
+    const places = new Map(sources.map(({ fingerprint }, place) => [fingerprint, place]));
     const blobs = [...needs.values()]
       .sort((a, b) => (a.part.digest < b.part.digest ? -1 : 1))
       .map(({ part: { digest, size }, neededBy }) => ({
         digest,
         size,
         neededBy: [...neededBy].sort(),
-        heldBy: this.#holders({ digest, size }).map(({ source, repositories }) => ({
-          source: placeOf(source),
+        heldBy: (holders.get(digest) ?? []).map(({ source, repositories }) => ({
+          source: places.get(source.fingerprint) ?? 0,
           repositories: [...repositories],
         })),
       }));
@@ -116,6 +113,17 @@ export class Bases implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await dispose(this.#bases);
+  }
+
+  /** Some sources, each once, in the order in which they have to come to a target: as they were named, a delta last. */
+  #inOrder(used: readonly BaseSource[]): BaseSource[] {
+    const byFingerprint = new Map(used.map((source) => [source.fingerprint, source]));
+    const order = this.#bases.flatMap(({ source, bundle }) => [
+      ...((bundle === undefined ? undefined : baseOf(bundle))?.sources ?? []),
+      source,
+    ]);
+    const ordered = order.flatMap(({ fingerprint }) => byFingerprint.get(fingerprint) ?? []);
+    return [...new Set(ordered)];
   }
 
   /** Each source once, whichever of the bases leads to it. */
@@ -142,8 +150,11 @@ async function receiptBase(path: string): Promise<Base> {
   const source: BaseSource = { kind: "receipt", name: basename(path), fingerprint, registry };
   const places = new Map<string, { readonly size: number; readonly repositories: string[] }>();
   return {
+    source,
     look: async (wanted) => {
       const again = await readReceipt(path, ({ name, blobs }) => {
+        // Nothing can be asked for there.
+        if (!isRepository(name)) return;
         for (const [digest, size] of Object.entries(blobs)) {
           if (!wanted.has(digest)) continue;
           const entry = places.get(digest) ?? { size, repositories: [] };
@@ -173,6 +184,7 @@ async function bundleBase(path: string): Promise<Base> {
     const repositories = await blobsByRepository(bundle, notedRepositories);
     const leaned = new Map(base?.blobs.map((blob) => [blob.digest, blob]));
     return {
+      source,
       bundle,
       holders: (blob) => {
         if (leavesOut(bundle, blob)) {

@@ -1,13 +1,14 @@
 /** A delta meets its target: what it leans on is proved to be there, and read from there where it cannot be mounted. */
-import { type BundleBase, baseOf, leavesOut } from "../bundle/delta.ts";
+import type { Bundle } from "../bundle/bundle.ts";
+import { baseOf, leavesOut } from "../bundle/delta.ts";
 import { hasSeveralPlaces, type SeveralPlaces, type Source } from "../content/content.ts";
 import { goesBy, type PassingSource } from "../content/passage.ts";
-import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { proveLeaning } from "../sync/leaning.ts";
 import type { Plan } from "../sync/plan.ts";
 import { leansOn } from "./base-figures.ts";
 import { LackingBase } from "./lacking-base.ts";
+import { placesOf } from "./leaned-places.ts";
 import type { Registries } from "./registries.ts";
 import { type RegistryTarget, targetText } from "./requests.ts";
 import type { Session } from "./session.ts";
@@ -22,10 +23,10 @@ export interface LeaningSide {
 
 /** A bundle as one side of a push: itself if it is whole, otherwise with the proof of what it leans on. */
 export function leaningSide(
-  bundle: Source & { readonly path: string },
+  bundle: Bundle,
   registries: Registries,
   session: Session,
-  target: RegistryTarget,
+  { target, template }: { readonly target: RegistryTarget; readonly template: string | undefined },
 ): LeaningSide {
   const { path } = bundle;
   const base = baseOf(bundle);
@@ -53,9 +54,12 @@ export function leaningSide(
       type: "note",
       message: `${path} is a delta, and ${registry} is asked first: ${leansOn(base)}`,
     });
+    const places = placesOf(base, bundle.images, { prefix: target.prefix, template });
+    const { uploads } = registries.client(target.host);
     const proved = await proveLeaning(plan, {
       isLeftOut: (part) => leavesOut(bundle, part),
-      elsewhere: placesOf(base, target.prefix),
+      // Nobody but this machine may know where its earlier pushes went.
+      elsewhere: async (part) => [...places(part), ...(await uploads.notedIn(part.digest))],
       target: registryTarget(registries, target),
       emit: session.emit,
       signal: session.signal,
@@ -66,18 +70,4 @@ export function leaningSide(
     return proved.plan;
   };
   return { source, prove };
-}
-
-/** The repositories of the target that are said to have a blob. A receipt names them in full, a bundle without prefix. */
-function placesOf(base: BundleBase, prefix: string): (part: Descriptor) => readonly string[] {
-  const blobs = new Map(base.blobs.map((blob) => [blob.digest, blob]));
-  return ({ digest }) => {
-    const held = blobs.get(digest)?.heldBy ?? [];
-    const places = held.flatMap(({ source, repositories }) =>
-      base.sources[source]?.kind === "receipt" || prefix === ""
-        ? repositories
-        : repositories.map((repository) => `${prefix}/${repository}`),
-    );
-    return [...new Set(places)];
-  };
 }

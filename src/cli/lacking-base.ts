@@ -69,7 +69,8 @@ function linesOf(missing: readonly MissingBlob[]): readonly string[] {
     const heading = `${images[0] ?? ""}${more} in ${repository}:`;
     const lines = groups.get(heading) ?? [];
     groups.set(heading, lines);
-    lines.push(`  ${digest} (${formatBytes(size)}), which ${heldBy.join(", ")} had`);
+    const had = heldBy.length === 0 ? "" : `, which ${heldBy.join(", ")} had`;
+    lines.push(`  ${digest} (${formatBytes(size)})${had}`);
   }
   return [...groups].flatMap(([heading, lines]) => [heading, ...lines]);
 }
@@ -79,6 +80,11 @@ function hintFor(missing: readonly MissingBlob[], { sources }: BundleBase, regis
   const wanted = new Set(missing.flatMap(({ heldBy }) => heldBy));
   const bundles = sources.flatMap(({ kind, name }) => (kind === "bundle" && wanted.has(name) ? name : []));
   const [first] = bundles;
+  const others = sources.flatMap((source) => (source.kind === "receipt" ? source.registry : []));
+  const [other = ""] = others;
+  const host = (text: string): string => text.split("/", 1)[0] ?? "";
+  if (first === undefined && others.length > 0 && others.every((name) => host(name) !== host(registry)))
+    return `the delta was made for ${other}: push it there, or pull again with a receipt of ${registry}`;
   if (first === undefined)
     return "the registry is not as its receipt says: pull again with a new receipt, or without --base";
   if (bundles.length === 1) return `push what it leans on first: mirror push ${first} --registry ${registry}`;

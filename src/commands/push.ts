@@ -67,7 +67,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     await using registries = new Registries({ ...flags, stateIsReadOnly }, new Map(), session);
     await registries.prepare([target.host]);
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
-    const { source, prove } = leaningSide(bundle, registries, session, target);
+    const { source, prove } = leaningSide(bundle, registries, session, { target, template: flags.name });
     return await copyToRegistry(
       requests,
       bundle instanceof PipeReader

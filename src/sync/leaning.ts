@@ -15,7 +15,7 @@ export interface LeaningOptions extends CallOptions {
   /** True for the parts that the source does not hold. */
   readonly isLeftOut: (part: Descriptor) => boolean;
   /** Other repositories of the target that are said to have a part. */
-  readonly elsewhere: (part: Descriptor) => readonly string[];
+  readonly elsewhere: (part: Descriptor) => Promise<readonly string[]>;
   readonly target: (repository: string) => Target;
   readonly emit: Emit;
 }
@@ -105,7 +105,7 @@ class Prover {
       this.#options.emit({ type: "blob-skipped", size: descriptor.size, reason: "exists" });
     }
     if (absent.length === 0 || this.holders.has(descriptor.digest)) return absent;
-    for (const repository of this.#options.elsewhere(descriptor)) {
+    for (const repository of await this.#options.elsewhere(descriptor)) {
       if (needs.has(repository) || !(await this.#has(descriptor, repository))) continue;
       this.holders.set(descriptor.digest, repository);
       break;

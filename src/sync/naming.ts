@@ -1,6 +1,6 @@
 /** Names in the target: where an image lands, and that no two land in one place. */
 import { AppError } from "../errors.ts";
-import { isRepository, type Reference } from "../oci/reference.ts";
+import { isRepository, isTag, type Reference } from "../oci/reference.ts";
 import { quoted } from "../oci/shown.ts";
 
 /** Where an image lands in a target registry. */
@@ -36,6 +36,12 @@ export function targetName(
     );
   }
   const tag = as?.tag ?? reference.tag;
+  // A name that is not what it looks like would lead somewhere else in the registry.
+  if (tag !== undefined && !isTag(tag))
+    throw new AppError(
+      "USAGE",
+      `Cannot name ${reference.repository} in the target: ${JSON.stringify(tag.slice(0, 160))} is not a tag`,
+    );
   return { repository, ...(tag === undefined ? {} : { tag }) };
 }
 

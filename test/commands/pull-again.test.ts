@@ -83,7 +83,7 @@ test("--reuse takes content over from other bundles", async () => {
 
 test.each([
   ["none.tar", 1, /Cannot read none\.tar: there is no such file/],
-  ["notes.txt", 1, /Cannot read notes\.txt: it is not a bundle/],
+  ["notes.txt", 1, /Cannot read notes\.txt: it is neither a bundle nor an archive of images/],
 ] as const)("--reuse %s ends before anything is asked for", async (old, code, message) => {
   await writeFile(folder.join("notes.txt"), "milk\n".repeat(500));
   const result = await pull(["web"], "bundle.tar", "--reuse", old);

@@ -1,6 +1,8 @@
 /** What the uploads to one registry share: blobs that are on their way, and what became of attempts to mount. */
 import type { Pushed } from "../../content/content.ts";
 import type { Clock } from "../../content/retry.ts";
+import type { Digest } from "../../oci/digest.ts";
+import { isRepository } from "../../oci/reference.ts";
 import { type NotesKeeper, type NotesPlace, notesIn, type UploadNotes } from "./notes.ts";
 import type { UploadSession } from "./state.ts";
 
@@ -22,6 +24,12 @@ export class UploadDesk {
 
   constructor(client: NotesKeeper, place: NotesPlace) {
     this.notes = notesIn(place, client);
+  }
+
+  /** The repositories of the registry that earlier runs on this machine have noted for a blob. */
+  async notedIn(digest: Digest): Promise<readonly string[]> {
+    const noted = await this.notes?.stored.elsewhere(digest, "");
+    return noted === undefined || !isRepository(noted) ? [] : [noted];
   }
 
   /**
