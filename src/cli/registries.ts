@@ -41,13 +41,17 @@ export class Registries implements AsyncDisposable {
   /** What the run has learned of mirrors, by host. */
   readonly #places = new Map<string, Place>();
   readonly #credentials: Credentials;
+  readonly #stateFolder: string | undefined;
   #owner: string | undefined;
 
+  /** `keepsNotes`: false for a run that writes nothing to the disk, and so remembers nothing of earlier ones. */
   constructor(
     flags: RegistryFlags,
     settings: ReadonlyMap<string, RegistrySettings>,
     { emit }: Pick<Session, "emit">,
+    { keepsNotes = true }: { readonly keepsNotes?: boolean } = {},
   ) {
+    this.#stateFolder = keepsNotes ? stateFolder(process.env) : undefined;
     this.#flags = withHosts(flags);
     this.#settings = settings;
     this.#emit = emit;
@@ -137,7 +141,7 @@ export class Registries implements AsyncDisposable {
       credential: this.#flags.login ?? this.#finder(host, settings),
       concurrency: flags.concurrency ?? settings.concurrency,
       chunkBytes: settings.chunkSize,
-      stateFolder: stateFolder(process.env),
+      stateFolder: this.#stateFolder,
       onWarning: (message, hint) => this.#emit({ type: "warning", message, hint }),
       waitsForRateLimit: flags["wait-for-rate-limit"],
       patienceMs: spare ? 0 : patience === undefined ? undefined : patience * 1000,

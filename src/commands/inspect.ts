@@ -66,7 +66,7 @@ export default class Inspect extends MirrorCommand {
     target: Args.string({
       ...argumentOnly,
       required: true,
-      description: "image in a registry, or bundle or archive; - is a bundle on standard input",
+      description: "image in a registry, or bundle or archive; - is standard input",
     }),
     image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };
@@ -104,10 +104,8 @@ export default class Inspect extends MirrorCommand {
     tag: string | undefined,
   ): Promise<readonly ImageDescription[]> {
     const { signal, note } = session;
-    await using bundle =
-      path === pipeName
-        ? await openPipedBundle({ tag })
-        : await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
+    const options = { tag, allowMissing: true, signal, onNote: note };
+    await using bundle = path === pipeName ? await openPipedBundle(options) : await openBundle(path, options);
     if (bundle instanceof PipeReader) await bundle.keepConfigs();
     this.#base = baseOf(bundle);
     const images = bundle.images.filter((image) => wanted === undefined || isCalled(image, wanted));

@@ -44,7 +44,7 @@ export default class Ls extends MirrorCommand {
     place: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY; - is a bundle on standard input",
+      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY; - is standard input",
     }),
   };
   static override flags = { ...archiveFlags, ...registryFlags };
@@ -86,10 +86,8 @@ export default class Ls extends MirrorCommand {
 
   async #bundle(path: string, tag: string | undefined, session: Session): Promise<Listing> {
     const { signal, note } = session;
-    await using bundle =
-      path === pipeName
-        ? await openPipedBundle({ tag })
-        : await openBundle(path, { tag, allowMissing: true, signal, onNote: note });
+    const options = { tag, allowMissing: true, signal, onNote: note };
+    await using bundle = path === pipeName ? await openPipedBundle(options) : await openBundle(path, options);
     if (bundle instanceof PipeReader) await bundle.keepConfigs();
     const images: Listed[] = [];
     for (const image of bundle.images) {

@@ -1,5 +1,6 @@
 import { Args } from "@oclif/core";
 import { openBundle } from "../bundle/open.ts";
+import { PipedArchive } from "../bundle/pipe/open-piped.ts";
 import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
 import { pipeName } from "../cli/bundle-path.ts";
@@ -13,13 +14,15 @@ import {
   failFastFlag,
   namingFlags,
   registryFlags,
+  stagingFlag,
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
-import { openPipedBundle, pipedSide } from "../cli/piped-bundle.ts";
+import { openPipe, pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
+import { stageArchive } from "../cli/staging.ts";
 import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 
@@ -39,7 +42,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     bundle: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, archive of images, or folder with an OCI layout; - is a bundle on standard input",
+      description: "bundle, archive of images, or folder with an OCI layout; - is standard input",
     }),
   };
   static override flags = {
@@ -47,6 +50,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     ...archiveFlags,
     ...allowMissingFlag,
     ...namingFlags,
+    ...stagingFlag,
     ...failFastFlag,
     ...registryFlags,
     ...transferFlags,
@@ -60,19 +64,33 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       verb: "push",
       again: this.typed,
     });
+    await using piped =
+      args.bundle === pipeName ? await openPipe({ tag: flags.tag, signal: session.signal }) : undefined;
+    const isArchive = piped instanceof PipedArchive;
+    await using registries = new Registries(flags, new Map(), session, { keepsNotes: !isArchive });
+    await registries.prepare([target.host]);
+    const allowMissing = flags["allow-missing"];
+    const staged = isArchive
+      ? await stageArchive(piped, registries, session, {
+          target,
+          staging: flags.staging,
+          tag: flags.tag,
+          template: flags.name,
+          allowMissing,
+        })
+      : undefined;
     await using bundle =
-      args.bundle === pipeName
-        ? await openPipedBundle({ tag: flags.tag })
+      staged?.bundle ??
+      (piped instanceof PipeReader
+        ? piped
         : await openBundle(args.bundle, {
             tag: flags.tag,
             named: true,
-            allowMissing: flags["allow-missing"],
+            allowMissing,
             signal: session.signal,
             onNote: session.note,
             keptIn: keptIn(target),
-          });
-    await using registries = new Registries(flags, new Map(), session);
-    await registries.prepare([target.host]);
+          }));
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     const { source, prove } = leaningSide(bundle, registries, session, target);
     return await copyToRegistry(
@@ -85,8 +103,8 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       {
         target,
         failFast: flags["fail-fast"],
-        content: { ...bundleContent(bundle), allowMissing: flags["allow-missing"] },
-        prove,
+        content: { ...bundleContent(bundle), allowMissing },
+        prove: staged?.prove ?? prove,
         volumes: prepareVolumes(bundle, session.emit),
       },
     );

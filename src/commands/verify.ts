@@ -30,7 +30,7 @@ export default class Verify extends MirrorCommand {
     bundle: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, archive of images, or folder with an OCI layout; - is a bundle on standard input",
+      description: "bundle, archive of images, or folder with an OCI layout; - is standard input",
     }),
   };
   static override flags = {
@@ -65,16 +65,14 @@ export default class Verify extends MirrorCommand {
       verb: "verify",
       again: this.typed,
     });
-    await using bundle =
-      path === pipeName
-        ? await openPipedBundle({ tag: flags.tag })
-        : await openBundle(path, {
-            tag: flags.tag,
-            named: target !== undefined,
-            allowMissing: flags["allow-missing"],
-            signal: session.signal,
-            onNote: session.note,
-          });
+    const options = {
+      tag: flags.tag,
+      named: target !== undefined,
+      allowMissing: flags["allow-missing"],
+      signal: session.signal,
+      onNote: session.note,
+    };
+    await using bundle = path === pipeName ? await openPipedBundle(options) : await openBundle(path, options);
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     await using bases = await BaseBundles.open(flags.base ?? []);

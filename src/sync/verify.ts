@@ -2,6 +2,7 @@
 import pLimit from "p-limit";
 import {
   type CallOptions,
+  canTell,
   orderOf,
   type ReadingOrder,
   type Source,
@@ -44,7 +45,8 @@ export async function verifyContent(
     const key = descriptor.digest;
     options.emit({ type: "blob-started", key, name: shortDigest(key), size: descriptor.size });
     try {
-      await proveContent(await source.open(descriptor, { signal: options.signal }), descriptor);
+      if (!(canTell(source) && source.isProved(descriptor)))
+        await proveContent(await source.open(descriptor, { signal: options.signal }), descriptor);
       options.emit({ type: "verified", size: descriptor.size });
     } catch (error) {
       options.signal?.throwIfAborted();
