@@ -63,7 +63,6 @@ function configuration(folder: string): string {
     'cgroup_manager = "cgroupfs"',
     'events_logger = "file"',
     'lock_type = "file"',
-    `static_dir = ${JSON.stringify(join(folder, "libpod"))}`,
     `tmp_dir = ${JSON.stringify(join(folder, "tmp"))}`,
     `volume_path = ${JSON.stringify(join(folder, "volumes"))}`,
     "[network]",
