@@ -126,6 +126,16 @@ export const archiveFlags = {
   }),
 };
 
+/** Where the layers of an archive go that comes through a pipe, before its names are known. */
+export const stagingFlag = {
+  staging: Flags.string({
+    summary:
+      "for an archive of another tool through a pipe: repository that its layers go through (mirror-staging, or where --tag says, if left out)",
+    helpValue: "REPOSITORY",
+    env: "MIRROR_STAGING",
+  }),
+};
+
 /** Archives of platforms that are not all there. */
 export const allowMissingFlag = {
   "allow-missing": Flags.boolean({

@@ -8,7 +8,7 @@ import type { Session } from "./session.ts";
 
 /** Opens a bundle or archive; `-` is a bundle on standard input. Throws as {@link openBundle} and {@link openPipedBundle}. */
 export async function openInput(path: string, options: OpenBundleOptions): Promise<Bundle> {
-  return path === pipeName ? await openPipedBundle({ tag: options.tag }) : await openBundle(path, options);
+  return path === pipeName ? await openPipedBundle(options) : await openBundle(path, options);
 }
 
 /**

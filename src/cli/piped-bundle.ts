@@ -1,4 +1,6 @@
 /** A bundle that comes through standard input. */
+import type { ArchiveBundle, ArchiveOptions } from "../bundle/archive/archive-bundle.ts";
+import { openPiped, type PipedArchive, type PipedOptions } from "../bundle/pipe/open-piped.ts";
 import { type PipeProblem, PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import type { Source } from "../content/content.ts";
 import { AppError } from "../errors.ts";
@@ -13,16 +15,15 @@ import type { Problem } from "../sync/verify.ts";
 import type { SourceSide } from "./copy-to-registry.ts";
 import { standardInput } from "./standard-input.ts";
 
-/**
- * The front of the bundle on standard input. Throws USAGE for a terminal, and for a `tag`, which only an archive of
- * another tool can need; BUNDLE, INTEGRITY, DISK.
- */
-export async function openPipedBundle({ tag }: { readonly tag: string | undefined }): Promise<PipeReader> {
-  if (tag !== undefined)
-    throw new AppError("USAGE", "Cannot name what comes through standard input with --tag", {
-      hint: "only a bundle that mirror pull wrote can be read from a pipe; store another archive in a file first",
-    });
-  return await PipeReader.open(standardInput(), "standard input");
+/** What comes through standard input. Throws USAGE for a terminal; and as {@link openPiped} does. */
+export async function openPipe(options: PipedOptions): Promise<PipeReader | PipedArchive> {
+  return await openPiped(standardInput(), "standard input", options);
+}
+
+/** The same for whoever only looks at it: an archive of another tool is read to its end for that. */
+export async function openPipedBundle(options: ArchiveOptions): Promise<PipeReader | ArchiveBundle> {
+  const piped = await openPipe(options);
+  return piped instanceof PipeReader ? piped : await piped.read(options);
 }
 
 /** A bundle in a pipe as the source of a copy. `content`: where the content is read; see {@link leaningSide}. */

@@ -65,7 +65,7 @@ export default class Inspect extends MirrorCommand {
     target: Args.string({
       ...argumentOnly,
       required: true,
-      description: "image in a registry, or bundle or archive; - is a bundle on standard input",
+      description: "image in a registry, or bundle or archive; - is standard input",
     }),
     image: Args.string({ ...argumentOnly, description: "one image of the bundle; all of them if left out" }),
   };

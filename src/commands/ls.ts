@@ -41,7 +41,7 @@ export default class Ls extends MirrorCommand {
     place: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY; - is a bundle on standard input",
+      description: "bundle, HOST[:PORT] or HOST[:PORT]/REPOSITORY; - is standard input",
     }),
   };
   static override flags = { ...archiveFlags, ...registryFlags };

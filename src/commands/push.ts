@@ -1,6 +1,9 @@
 import { Args } from "@oclif/core";
+import { openBundle } from "../bundle/open.ts";
+import { PipedArchive } from "../bundle/pipe/open-piped.ts";
 import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
+import { pipeName } from "../cli/bundle-path.ts";
 import { bundleContent, bundleRequests } from "../cli/bundle-plan.ts";
 import { copyToRegistry } from "../cli/copy-to-registry.ts";
 import { leaningSide } from "../cli/delta.ts";
@@ -11,13 +14,14 @@ import {
   failFastFlag,
   namingFlags,
   registryFlags,
+  stagingFlag,
   targetFlag,
   transferFlags,
 } from "../cli/flags.ts";
-import { openInput } from "../cli/open-input.ts";
-import { pipedSide } from "../cli/piped-bundle.ts";
+import { openPipe, pipedSide } from "../cli/piped-bundle.ts";
 import { Registries } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
+import { stageArchive } from "../cli/staging.ts";
 import type { TransferResult } from "../cli/transfer.ts";
 import { keptIn, prepareVolumes } from "../cli/volume-problems.ts";
 
@@ -37,7 +41,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     bundle: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, archive of images, or folder with an OCI layout; - is a bundle on standard input",
+      description: "bundle, archive of images, or folder with an OCI layout; - is standard input",
     }),
   };
   static override flags = {
@@ -45,6 +49,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     ...archiveFlags,
     ...allowMissingFlag,
     ...namingFlags,
+    ...stagingFlag,
     ...failFastFlag,
     ...registryFlags,
     ...transferFlags,
@@ -54,18 +59,35 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
     const { flags, args } = await this.parse(Push);
     const target = parseRegistryTarget(flags.registry);
     using session = this.begin("push", flags);
-    await using bundle = await openInput(args.bundle, {
-      tag: flags.tag,
-      named: true,
-      allowMissing: flags["allow-missing"],
-      signal: session.signal,
-      onNote: session.note,
-      keptIn: keptIn(target),
-    });
+    await using piped =
+      args.bundle === pipeName ? await openPipe({ tag: flags.tag, signal: session.signal }) : undefined;
     // What comes through a pipe leaves nothing on the disk, notes neither.
-    const stateIsReadOnly = bundle instanceof PipeReader;
+    const stateIsReadOnly = piped !== undefined;
     await using registries = new Registries({ ...flags, stateIsReadOnly }, new Map(), session);
     await registries.prepare([target.host]);
+    const allowMissing = flags["allow-missing"];
+    const staged =
+      piped instanceof PipedArchive
+        ? await stageArchive(piped, registries, session, {
+            target,
+            staging: flags.staging,
+            tag: flags.tag,
+            template: flags.name,
+            allowMissing,
+          })
+        : undefined;
+    await using bundle =
+      staged?.bundle ??
+      (piped instanceof PipeReader
+        ? piped
+        : await openBundle(args.bundle, {
+            tag: flags.tag,
+            named: true,
+            allowMissing,
+            signal: session.signal,
+            onNote: session.note,
+            keptIn: keptIn(target),
+          }));
     const requests = bundleRequests(bundle, { template: flags.name, prefix: target.prefix });
     const { source, prove } = leaningSide(bundle, registries, session, { target, template: flags.name });
     return await copyToRegistry(
@@ -78,8 +100,8 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       {
         target,
         failFast: flags["fail-fast"],
-        content: { ...bundleContent(bundle), allowMissing: flags["allow-missing"] },
-        prove,
+        content: { ...bundleContent(bundle), allowMissing },
+        prove: staged?.prove ?? prove,
         volumes: prepareVolumes(bundle, session.emit),
       },
     );

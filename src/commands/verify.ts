@@ -27,7 +27,7 @@ export default class Verify extends MirrorCommand {
     bundle: Args.string({
       ...argumentOnly,
       required: true,
-      description: "bundle, archive of images, or folder with an OCI layout; - is a bundle on standard input",
+      description: "bundle, archive of images, or folder with an OCI layout; - is standard input",
     }),
   };
   static override flags = {

@@ -129,3 +129,14 @@ export type ReadingOrder = (digest: Digest) => number;
 export function orderOf(source: object): ReadingOrder | undefined {
   return "order" in source && typeof source.order === "function" ? (source.order as ReadingOrder) : undefined;
 }
+
+/** A source some of whose content has been read already, and proved then. */
+export interface Proved {
+  /** True for content that need not be read again to know that it is right. */
+  isProved(descriptor: Descriptor): boolean;
+}
+
+/** Guard for the optional power {@link Proved}. */
+export function canTell(source: object): source is Proved {
+  return "isProved" in source && typeof source.isProved === "function";
+}

@@ -12,6 +12,7 @@ import type {
   Source,
   Target,
 } from "../content/content.ts";
+import type { PassingContent, Stage, StageOptions } from "../content/passing-content.ts";
 import { isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { isManifestOrIndexType } from "../oci/media-types.ts";
@@ -20,15 +21,16 @@ import type { RegistryClient } from "./client.ts";
 import { openForeign } from "./foreign.ts";
 import { Manifests } from "./manifests.ts";
 import { pushScope } from "./scopes.ts";
+import { blobItem, passingItem } from "./upload/item.ts";
 import { mountBlob } from "./upload/mount.ts";
 import { hasBlob } from "./upload/presence.ts";
 import type { StoredNotes } from "./upload/stored-notes.ts";
 import { findOrTakeUp } from "./upload/take-up.ts";
-import { uploadBlob } from "./upload/upload.ts";
+import { upload } from "./upload/upload.ts";
 import { type UploadPlace, uploadKey } from "./upload/upload-place.ts";
 
 /** A repository. Cheap to make; all state is in the client. */
-export class RegistryRepository implements Source, Target, Mounter {
+export class RegistryRepository implements Source, Target, Mounter, Stage {
   readonly client: RegistryClient;
   readonly repository: string;
   readonly #manifests: Manifests;
@@ -95,6 +97,12 @@ export class RegistryRepository implements Source, Target, Mounter {
     return mounted;
   }
 
+  /** Stores content that goes by under the digest that it comes to. */
+  async stage(content: PassingContent, options: StageOptions = {}): Promise<void> {
+    await upload(this.#place(), passingItem(content), options);
+    this.#notes?.add(await content.digest(), this.repository);
+  }
+
   async #pushBlob(blob: BlobSource, options: PushOptions): Promise<Pushed> {
     const place = this.#place();
     const found = options.force === true ? {} : await findOrTakeUp(place, blob.descriptor, options.signal);
@@ -104,7 +112,9 @@ export class RegistryRepository implements Source, Target, Mounter {
       return found;
     }
     options.onStart?.();
-    await uploadBlob(place, blob, options, found);
+    const record =
+      found.record ?? this.client.uploads.notes?.sessions?.record(this.repository, blob.descriptor);
+    await upload(place, blobItem(blob), options, { ...found, record });
     this.#notes?.add(blob.descriptor.digest, this.repository);
     return "stored";
   }

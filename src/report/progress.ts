@@ -84,7 +84,9 @@ export class Progress {
         this.#imagesAsked = event.images;
         return;
       case "planned":
-        this.#plan(event.images, event.bytes);
+        if (event.more === true) this.#phase = "moving";
+        if (event.more === true) this.#bytesTotal += event.bytes;
+        else this.#plan(event.images, event.bytes);
         return;
       case "image-finished":
       case "image-waiting":

@@ -17,7 +17,14 @@ export type TransferEvent =
   /** One image is resolved. `done` counts those resolved so far, failed ones included. */
   | { readonly type: "resolved"; readonly image: string; readonly done: number; readonly images: number }
   /** The transfer begins. `bytes` is the size of all content that may have to move, each blob counted once a target repository. */
-  | { readonly type: "planned"; readonly images: number; readonly blobs: number; readonly bytes: number }
+  | {
+      readonly type: "planned";
+      readonly images: number;
+      readonly blobs: number;
+      readonly bytes: number;
+      /** It comes to what is planned already, and takes the place of nothing. */
+      readonly more?: boolean;
+    }
   /** An image is complete at the target: its last tag is set. `unchanged`: it was there before. */
   | {
       readonly type: "image-finished";

@@ -1,6 +1,6 @@
 /** Proof of what is there: a source by reading all of it, a target by asking for every part. */
 import pLimit from "p-limit";
-import { type CallOptions, orderOf, type Source, type Target } from "../content/content.ts";
+import { type CallOptions, canTell, orderOf, type Source, type Target } from "../content/content.ts";
 import { proveContent } from "../content/verify.ts";
 import { type AppError, isAppError, toAppError } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
@@ -42,7 +42,8 @@ export async function verifyContent(
     const key = descriptor.digest;
     options.emit({ type: "blob-started", key, name: shortDigest(key), size: descriptor.size });
     try {
-      await proveContent(await source.open(descriptor, { signal: options.signal }), descriptor);
+      if (!(canTell(source) && source.isProved(descriptor)))
+        await proveContent(await source.open(descriptor, { signal: options.signal }), descriptor);
       options.emit({ type: "verified", size: descriptor.size });
     } catch (error) {
       options.signal?.throwIfAborted();

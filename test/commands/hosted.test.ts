@@ -9,7 +9,8 @@ import {
   startHosted,
 } from "../registry/hosted.ts";
 import type { TestRegistry } from "../registry/registry.ts";
-import { type RunResult, runMirror } from "../support/cli.ts";
+import { dockerSaveEntries, tarOf } from "../support/archives.ts";
+import { type RunOptions, type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, seed, type TestImage, type TestIndex } from "../support/images.ts";
 import { makeRandomLayer } from "../support/layers.ts";
@@ -51,6 +52,7 @@ async function mirror(
   kind: HostedKind,
   registries: readonly TestRegistry[],
   args: readonly string[],
+  options: Pick<RunOptions, "stdin"> = {},
 ): Promise<RunResult> {
   const { username, password } = hostedCredential(kind);
   const auth = Buffer.from(`${username}:${password}`).toString("base64");
@@ -59,7 +61,11 @@ async function mirror(
   await mkdir(config, { recursive: true });
   await writeFile(folder.join(`config-${kind}/config.json`), JSON.stringify({ auths }));
   const trusted = registries.flatMap(({ host }) => ["--plain-http", host]);
-  return await runMirror([...args, ...trusted], { cwd: folder.path, env: { DOCKER_CONFIG: config } });
+  return await runMirror([...args, ...trusted], {
+    ...options,
+    cwd: folder.path,
+    env: { DOCKER_CONFIG: config },
+  });
 }
 
 function expectAll(target: TestRegistry, kind: HostedKind): void {
@@ -95,6 +101,18 @@ describe.each(hostedKinds)("%s", (kind) => {
     if (met !== undefined) expect(sent.map(({ status }) => status)).toContain(met);
     // What was given up was cancelled too.
     await expect.poll(() => target.openUploads + other.openUploads).toBe(0);
+  }, 60_000);
+
+  test("takes an archive from a pipe, whose digests come last", async () => {
+    await using target = await startHosted(kind, { repositories });
+    const image = imageFor(kind);
+    const stdin = await tarOf(dockerSaveEntries([{ image, tags: null }]));
+    const args = ["push", "-", "--tag", "team/large:1.0", "--registry", target.host];
+    const pushed = await mirror(kind, [target], args, { stdin });
+    expect(pushed.code, pushed.stderr).toBe(0);
+    expect(target.tags("team/large")).toEqual(["1.0"]);
+    expect(incompleteTags(target)).toEqual([]);
+    await expect.poll(() => target.openUploads).toBe(0);
   }, 60_000);
 });
 

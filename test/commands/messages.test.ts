@@ -59,7 +59,7 @@ const mistakes: readonly Mistake[] = [
     "Cannot write a delta to standard output",
     "leave out --base",
   ],
-  ["ls - --tag a/b:1", 2, "USAGE", /standard input with --tag$/, "store another archive in a file"],
+  ["ls - --tag a/b:1", 1, "BUNDLE", "Cannot read standard input: nothing came", "the program that writes it"],
   ["pull --to x.tar", 2, "LIST", "Cannot read list manifests.yaml: there is no such file", "-f"],
   ["pull -f absent.txt --to x.tar", 2, "LIST", /^Cannot read list absent\.txt: /, "manifests.example.yaml"],
   [

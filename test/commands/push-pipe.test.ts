@@ -175,10 +175,13 @@ describe("push -", () => {
     const empty = await push("");
     expect(empty.code).toBe(1);
     expect(empty.stderr).toContain("Cannot read standard input: nothing came");
-    const other = await push(gzipSync(corpus.bundle.subarray(0, 100_000)));
+    const other = await push(Buffer.from("neither a bundle nor a tar".repeat(100)));
     expect(other.code).toBe(1);
-    expect(other.stderr).toContain("it is not a bundle that mirror pull wrote");
-    expect(other.stderr).toContain("store it in a file first");
+    expect(other.stderr).toContain("it is neither a bundle nor an archive of images");
+    expect(other.stderr).toContain("give it a bundle");
+    const part = await push(gzipSync(corpus.bundle.subarray(0, 100_000)));
+    expect(part.code).toBe(4);
+    expect(part.stderr).toContain(`it ended after 100000 of ${corpus.bundle.byteLength} bytes`);
   });
 
   test("ends though its input stays open", async () => {

@@ -1,11 +1,11 @@
 /** Row 51, by chance: `npm run torture:archives` tries thousands of these. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { honest, hostile, survive } from "../support/hostile-archives.ts";
+import { honest, hostile, openFromPipe, survive } from "../support/hostile-archives.ts";
 import { findProblems } from "../support/pipeline.ts";
 import { tempDir } from "../support/temp.ts";
 import { openBundle } from "../../src/bundle/open.ts";
-import { writeTar } from "../support/archives.ts";
+import { tarOf, writeTar } from "../support/archives.ts";
 
 test("row 51: any archive is read or refused, and nothing is left behind", async () => {
   await using folder = await tempDir();
@@ -21,5 +21,8 @@ test("what they are made of is read as it is", async () => {
   for (const entries of await honest()) {
     await using bundle = await openBundle(await writeTar(folder.join("honest.tar"), entries));
     expect(await findProblems(bundle)).toEqual([]);
+    await using piped = await openFromPipe(await tarOf(entries));
+    expect(await findProblems(piped)).toEqual([]);
+    expect(piped.images).toEqual(bundle.images);
   }
 });

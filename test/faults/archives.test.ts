@@ -8,8 +8,10 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { openBundle } from "../../src/bundle/open.ts";
 import { AppError } from "../../src/errors.ts";
 import { hexOf } from "../../src/oci/digest.ts";
+import type { Problem } from "../../src/sync/verify.ts";
 import { dockerSaveEntries, type Entry, ociEntries, tarOf } from "../support/archives.ts";
 import { makeImage, type TestImage } from "../support/images.ts";
+import { openFromPipe } from "../support/hostile-archives.ts";
 import { findProblems } from "../support/pipeline.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
@@ -25,23 +27,38 @@ const named = { "io.containerd.image.name": "docker.io/team/app:1.0" };
 const oci = (): readonly Entry[] => ociEntries([{ content: app, annotations: named }]);
 const saved = (): readonly Entry[] => dockerSaveEntries([{ image: app, tags: ["team/app:1.0"] }]);
 
-/** Opens an archive and reads all of it. Nothing may be beside it afterwards. */
+/** Opens an archive and reads all of it, from a file and from a pipe. Nothing may be beside it afterwards. */
 async function read(bytes: Buffer): Promise<readonly string[]> {
+  const piped = openFromPipe(bytes).then(findProblems);
+  piped.catch(() => undefined);
+  try {
+    const found = await readFile(bytes);
+    expect((await piped).map(({ digest }) => digest)).toEqual(found.map(({ digest }) => digest));
+    return found.map(({ message }) => message);
+  } catch (error) {
+    if (error instanceof AppError) expect(await failure(piped)).toMatchObject({ code: error.code });
+    throw error;
+  }
+}
+async function readFile(bytes: Buffer): Promise<readonly Problem[]> {
   await writeFile(folder.join("x.tar"), bytes);
   await using bundle = await openBundle(folder.join("x.tar"));
-  return (await findProblems(bundle)).map(({ message }) => message);
+  return await findProblems(bundle);
 }
+const failure = async (reading: Promise<unknown>): Promise<unknown> =>
+  await reading.then(
+    (found) => new Error(`it was read: ${String(found)}`),
+    (thrown: unknown) => thrown,
+  );
 
-/** What an archive is refused with; plain and compressed it is the same. */
+/** What an archive is refused with; plain and compressed, and from a pipe, it is the same. */
 async function refused(tar: Buffer): Promise<AppError> {
   const failures: AppError[] = [];
   for (const bytes of [tar, gzipSync(tar, { level: 1 }), zstdCompressSync(tar)]) {
-    const error: unknown = await read(bytes).then(
-      (problems) => new Error(`it was read: ${problems.join(", ")}`),
-      (thrown: unknown) => thrown,
-    );
+    const error = await failure(readFile(bytes));
     if (!(error instanceof AppError)) throw error;
     failures.push(error);
+    expect(await failure(openFromPipe(bytes).then(findProblems))).toMatchObject({ code: error.code });
     expect(await readdir(folder.path)).toEqual(["x.tar"]);
   }
   const [plain] = failures;

@@ -3,10 +3,18 @@
  * comes out is read as a user would read it, and has to end well or with an error that says why.
  */
 import { readdir, writeFile } from "node:fs/promises";
+import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
+import type { Bundle } from "../../src/bundle/bundle.ts";
 import { openBundle } from "../../src/bundle/open.ts";
+import { openPiped } from "../../src/bundle/pipe/open-piped.ts";
+import { PipeReader } from "../../src/bundle/pipe/pipe-reader.ts";
+import type { ByteStream, OpenOptions } from "../../src/content/content.ts";
+import type { PassingContent, Stage } from "../../src/content/passing-content.ts";
 import { AppError } from "../../src/errors.ts";
+import type { Descriptor } from "../../src/oci/descriptor.ts";
+import { algorithmOf, type Digest, digestOf } from "../../src/oci/digest.ts";
 import { blobEntries, dockerSaveEntries, type Entry, ociEntries, tarOf } from "./archives.ts";
 import { makeImage, makeIndex } from "./images.ts";
 import { findProblems } from "./pipeline.ts";
@@ -113,27 +121,86 @@ export async function honest(): Promise<readonly (readonly Entry[])[]> {
   ];
 }
 
-/** Reads one. Throws if anything but an error for the user comes of it, or anything is left beside it. */
+/**
+ * Reads one, from a file and from a pipe. Throws if anything but an error for the user comes of it, if anything is left
+ * beside it, or if one way finds nothing wrong and the other does.
+ */
 export async function survive(
   bases: readonly (readonly Entry[])[],
   given: Hostile,
   folder: TempDir,
 ): Promise<void> {
   const path = folder.join("hostile.tar");
-  await writeFile(path, await build(bases[given.base] ?? [], given));
+  const bytes = await build(bases[given.base] ?? [], given);
+  await writeFile(path, bytes);
+  const file = await outcome(async () => await openBundle(path));
+  const pipe = await outcome(async () => await openFromPipe(bytes));
+  const left = await readdir(folder.path);
+  if (left.length !== 1) throw new Error(`there is more than the archive now: ${left.join(", ")}`);
+  // A compressed bundle of ours is read as one from a pipe only; so is what has its mirror.json, and is refused for the rest.
+  const ours = given.outer !== "plain" && JSON.stringify(given.changes).includes("mirror.json");
+  if (file !== pipe && !ours) throw new Error(`from a file it is ${file}, from a pipe ${pipe}`);
+}
+
+/** Reads a bundle in memory as one that comes through a pipe, with layers that go through a stage. */
+export async function openFromPipe(bytes: Buffer): Promise<Bundle> {
+  const piped = await openPiped(lent(bytes), "a pipe");
+  if (piped instanceof PipeReader) return piped;
+  return await piped.read({ stage: new MemoryStage(), keptBytes: 2500 });
+}
+
+/** What came of an archive: the images in it, or that it was refused. */
+async function outcome(open: () => Promise<Bundle>): Promise<string> {
   const started = performance.now();
+  let result = "refused";
   try {
-    await using bundle = await openBundle(path);
-    await findProblems(bundle);
+    await using bundle = await open();
+    const problems = await findProblems(bundle);
     for (const { source } of bundle.images)
       if (typeof source !== "string") throw new Error("an image without a name");
+    if (problems.length === 0)
+      result = bundle.images.map(({ source, root }) => `${source} ${root.digest}`).join(", ");
   } catch (error) {
     if (!(error instanceof AppError) || error.code === "INTERNAL" || error.message === "") throw error;
   }
   const took = performance.now() - started;
   if (took > maxMs) throw new Error(`it took ${Math.round(took)} ms`);
-  const left = await readdir(folder.path);
-  if (left.length !== 1) throw new Error(`there is more than the archive now: ${left.join(", ")}`);
+  return result;
+}
+
+/** Chunks as standard input gives them: two buffers in turn, of which each is used again. */
+async function* lent(bytes: Buffer): AsyncGenerator<Uint8Array, void> {
+  const buffers = [Buffer.alloc(700), Buffer.alloc(700)] as const;
+  for (let at = 0, turn: 0 | 1 = 0; at < bytes.byteLength; turn = turn === 0 ? 1 : 0) {
+    const buffer = buffers[turn].fill(0xee);
+    const length = bytes.copy(buffer, 0, at);
+    at += length;
+    yield buffer.subarray(0, length);
+  }
+}
+
+/** Keeps what is put into it, and proves it as a registry does. */
+class MemoryStage implements Stage {
+  readonly #blobs = new Map<Digest, Buffer>();
+
+  async has({ digest }: Descriptor): Promise<boolean> {
+    return this.#blobs.has(digest);
+  }
+
+  async stage(content: PassingContent): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of await content.open(0)) chunks.push(Buffer.from(chunk));
+    const digest = await content.digest();
+    const bytes = Buffer.concat(chunks);
+    if (digestOf(bytes, algorithmOf(digest)) !== digest) throw new Error(`${digest} came as something else`);
+    this.#blobs.set(digest, bytes);
+  }
+
+  async open({ digest }: Descriptor, { offset = 0 }: OpenOptions = {}): Promise<ByteStream> {
+    const bytes = this.#blobs.get(digest);
+    if (bytes === undefined) throw new Error(`${digest} was never put here`);
+    return Readable.from([bytes.subarray(offset)]);
+  }
 }
 
 async function build(base: readonly Entry[], { changes, outer, damage }: Hostile): Promise<Buffer> {

@@ -3,6 +3,7 @@ import type {
   ByteStream,
   ManifestOptions,
   OpenOptions,
+  Proved,
   RawManifest,
   SeveralPlaces,
 } from "../../content/content.ts";
@@ -34,7 +35,7 @@ export interface ArchiveOptions extends NameOptions {
   readonly onNote?: ((message: string) => void) | undefined;
 }
 
-export class ArchiveBundle implements Bundle, SeveralPlaces {
+export class ArchiveBundle implements Bundle, SeveralPlaces, Proved {
   readonly path: string;
   readonly images: readonly BundleImage[];
   readonly totalBytes: number;
@@ -144,6 +145,11 @@ export class ArchiveBundle implements Bundle, SeveralPlaces {
       const file = this.#file(digest);
       return file === undefined ? 0 : order(file);
     };
+  }
+
+  isProved({ digest, size }: Descriptor): boolean {
+    const file = this.#file(digest);
+    return file !== undefined && file.size === size && this.#files.digestOf?.(file) === digest;
   }
 
   async refuseChanged(): Promise<void> {

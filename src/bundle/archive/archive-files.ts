@@ -1,5 +1,6 @@
 /** The files of an archive that matter, by name: what a tar, a compressed tar and a folder have in common. */
 import type { ByteStream, OpenOptions } from "../../content/content.ts";
+import type { Digest } from "../../oci/digest.ts";
 import { damagedArchive, unreadArchive } from "./archive-error.ts";
 import type { LayerFacts } from "./layer-facts.ts";
 
@@ -25,6 +26,8 @@ export interface ArchiveFiles extends AsyncDisposable {
   refuseChanged(): Promise<void>;
   /** What is known of a layer already, because all of the archive had to be read. */
   factsOf?(file: ArchiveFile): LayerFacts | undefined;
+  /** The digest of a file that was hashed as it went by; undefined for one that can be read. */
+  digestOf?(file: ArchiveFile): Digest | undefined;
 }
 
 /** No JSON file of an archive is longer, in bytes (protocol notes 9.4). */

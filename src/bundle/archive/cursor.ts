@@ -79,7 +79,7 @@ export class FileCursor implements Cursor {
 /** A header that lies so close behind what was read counts as near. Bytes. */
 const blockSlack = 4 * 1024;
 
-/** A cursor in a stream of chunks that are not lent, but given. */
+/** A cursor in a stream. What it gives is as valid as the chunks of the stream are. */
 export class StreamCursor implements Cursor, AsyncDisposable {
   position = 0;
   readonly size = undefined;
@@ -97,11 +97,12 @@ export class StreamCursor implements Cursor, AsyncDisposable {
     const first = await this.take(length);
     if (first === undefined) return undefined;
     if (first.byteLength === length) return Buffer.from(first.buffer, first.byteOffset, length);
-    const parts = [first];
+    // A chunk may only be lent.
+    const parts = [Buffer.from(first)];
     for (let got = first.byteLength; got < length; ) {
       const part = await this.take(length - got);
       if (part === undefined) throw truncated(this.#path, this.position);
-      parts.push(part);
+      parts.push(Buffer.from(part));
       got += part.byteLength;
     }
     return Buffer.concat(parts);

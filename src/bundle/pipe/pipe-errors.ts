@@ -1,6 +1,7 @@
 /** What can be wrong with a bundle that comes through a pipe, in words. `name` is what the pipe is called. */
 import { AppError } from "../../errors.ts";
 import type { Digest } from "../../oci/digest.ts";
+import { shownName } from "../archive/archive-error.ts";
 
 const again = "run the pipe again: what has arrived is not sent again";
 
@@ -29,7 +30,7 @@ export function endedEarly(
 /** It is something else. */
 export function notABundle(name: string, cause?: unknown): AppError {
   return new AppError("BUNDLE", `Cannot read ${name}: it is not a bundle that mirror pull wrote`, {
-    hint: "store it in a file first, and name that file: other archives cannot be read from a pipe",
+    hint: "look at what the program that writes it says, or pull it again",
     cause,
   });
 }
@@ -38,6 +39,14 @@ export function notABundle(name: string, cause?: unknown): AppError {
 export function nothingCame(name: string): AppError {
   return new AppError("BUNDLE", `Cannot read ${name}: nothing came`, {
     hint: "look at what the program that writes it says",
+  });
+}
+
+/** A file of an archive was asked for that has gone by. */
+export function archiveGoneBy(name: string, file: string): AppError {
+  return new AppError("NOT_FOUND", `Cannot read ${shownName(file)} from ${name} again: it has gone by`, {
+    hint: "run the pipe again, or store the archive in a file first and name that",
+    side: "source",
   });
 }
 

@@ -1,9 +1,8 @@
 /** How much one upload puts up with: its budgets, and the errors that it ends with when they are used up. */
 import { backoffMs, maxAttempts } from "../../content/retry.ts";
 import { type AppError, hinted, isAppError, systemCode } from "../../errors.ts";
-import type { Descriptor } from "../../oci/descriptor.ts";
-import { shortDigest } from "../../oci/digest.ts";
 import { RegistryError } from "../errors.ts";
+import type { UploadItem } from "./item.ts";
 import type { UploadSession } from "./state.ts";
 import type { UploadPlace } from "./upload-place.ts";
 
@@ -24,7 +23,7 @@ const brokenCodes: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "UND_ER
 /** The patience with one upload. */
 export class Patience {
   readonly #place: UploadPlace;
-  readonly #descriptor: Descriptor;
+  readonly #item: UploadItem;
   readonly #signal: AbortSignal | undefined;
   #attempts = 0;
   #tries = 0;
@@ -41,9 +40,9 @@ export class Patience {
   #cut = 0;
   #shortest = Number.POSITIVE_INFINITY;
 
-  constructor(place: UploadPlace, descriptor: Descriptor, signal: AbortSignal | undefined) {
+  constructor(place: UploadPlace, item: UploadItem, signal: AbortSignal | undefined) {
     this.#place = place;
-    this.#descriptor = descriptor;
+    this.#item = item;
     this.#signal = signal;
     this.#answered = place.client.pace.answered;
   }
@@ -88,7 +87,7 @@ export class Patience {
     this.#tries += 1;
     if (this.#attempts >= maxAttempts) throw this.#explained(error);
     const delayMs = backoffMs(this.#attempts, client.clock);
-    client.retrying(`upload ${shortDigest(this.#descriptor.digest)}`, this.#attempts, delayMs, error);
+    client.retrying(`upload ${this.#item.shortName}`, this.#attempts, delayMs, error);
     await client.clock.sleep(delayMs, this.#signal);
   }
 
@@ -110,7 +109,7 @@ export class Patience {
     if (this.#damaged > 1) {
       throw hinted(
         error,
-        `${this.#descriptor.digest} is what was read and sent, twice: check the proxy and the storage of ${this.#place.client.registry}`,
+        `${this.#item.name} is what was read and sent, twice: check the proxy and the storage of ${this.#place.client.registry}`,
       );
     }
     await this.wait(error);

@@ -1,19 +1,19 @@
 /** The small requests of an upload session: they open it, ask for its state and end it (distribution-spec "Pushing blobs"). */
 import { hinted, isAppError } from "../../errors.ts";
-import { type Digest, shortDigest } from "../../oci/digest.ts";
 import { RegistryError, type UploadPosition } from "../errors.ts";
 import { type Answer, discard, drain, singleHeader } from "../http.ts";
+import type { UploadItem } from "./item.ts";
 import type { UploadSession } from "./state.ts";
 import { resolveLocation, sessionLocation, type UploadPlace } from "./upload-place.ts";
 
 /** Opens a session. Throws what the registry answers. */
 export async function openSession(
   place: UploadPlace,
-  digest: Digest,
+  { shortName }: UploadItem,
   signal?: AbortSignal,
 ): Promise<UploadSession> {
   const { client, repository, scopes } = place;
-  const what = `start an upload to ${client.registry}/${repository} (${shortDigest(digest)})`;
+  const what = `start an upload to ${client.registry}/${repository} (${shortName})`;
   const path = `/v2/${repository}/blobs/uploads/`;
   const request = { method: "POST", path, what, scopes, body: "", signal, accept: [202] } as const;
   const answer = await client.request(request).catch((error: unknown) => {

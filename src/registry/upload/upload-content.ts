@@ -1,7 +1,7 @@
 /** The content of an upload: one verified pass in request bodies of exact lengths, which can go back and go on. */
-import type { BlobSource } from "../../content/content.ts";
-import { Proof, type ResumeOptions, resuming } from "../../content/verify.ts";
+import type { ResumeOptions } from "../../content/verify.ts";
 import type { ContentBody } from "../http.ts";
+import type { ContentProof, UploadItem } from "./item.ts";
 
 /** A point to go back to is kept every so many bytes: so much is read again at most, and hashed but not sent. */
 const firstStepBytes = 8 * 1024 * 1024;
@@ -15,21 +15,21 @@ export interface UploadContentOptions extends Omit<ResumeOptions, "from"> {
 
 /** Cuts the content into bodies, without copying. */
 export class UploadContent {
-  readonly #blob: BlobSource;
+  readonly #item: UploadItem;
   readonly #options: UploadContentOptions;
   #stream: AsyncGenerator<Uint8Array, void> | undefined;
   #rest: Uint8Array | undefined;
-  #proof: Proof;
+  #proof: ContentProof;
   /** Where the body began that was taken last. */
-  #begin: Proof | undefined;
-  #points: Proof[] = [];
+  #begin: ContentProof | undefined;
+  #points: ContentProof[] = [];
   #stepBytes = firstStepBytes;
   #failure: unknown;
 
-  constructor(blob: BlobSource, options: UploadContentOptions) {
-    this.#blob = blob;
+  constructor(item: UploadItem, options: UploadContentOptions) {
+    this.#item = item;
     this.#options = options;
-    this.#proof = new Proof(blob.descriptor);
+    this.#proof = item.proof();
   }
 
   /** Bytes that have been handed out. */
@@ -45,18 +45,18 @@ export class UploadContent {
   /** The next `length` bytes, from `offset` on, as a body. It is to be sent before the next one is taken. */
   async take(offset: number, length: number): Promise<ContentBody> {
     await this.#seek(offset);
-    if (this.#blob.waits === true && length > 0) this.#rest ??= await this.#read();
+    if (this.#item.waits && length > 0) this.#rest ??= await this.#read();
     // The beginning needs no copy (of many small blobs these would cost the most), and what is over is of no use.
-    const between = offset > 0 && offset < this.#blob.descriptor.size;
+    const between = offset > 0 && offset < this.#item.size;
     this.#begin = between ? this.#proof.copy() : undefined;
     return { content: this.#pieces(length), length };
   }
 
   /** Throws INTEGRITY unless the content ends here, and is right. */
   async finish(): Promise<void> {
-    await this.#seek(this.#blob.descriptor.size);
+    await this.#seek(this.#item.size);
     // A blob of no bytes has a digest too, and something to read that has to be nothing.
-    if (this.#blob.descriptor.size === 0) {
+    if (this.#item.size === 0) {
       for (let chunk = await this.#read(); chunk !== undefined; chunk = await this.#read());
       this.#proof.finish();
     }
@@ -77,7 +77,7 @@ export class UploadContent {
     const known = [...this.#points, this.#begin]
       .filter((point) => point !== undefined && point.offset <= offset)
       .reduce((best, point) => ((point?.offset ?? 0) > (best?.offset ?? 0) ? point : best), undefined);
-    this.#proof = known?.copy() ?? new Proof(this.#blob.descriptor);
+    this.#proof = known?.copy() ?? this.#item.proof();
     for await (const _ of this.#pieces(offset - this.#proof.offset, true)) {
       // What is read again is hashed only.
     }
@@ -110,7 +110,7 @@ export class UploadContent {
 
   async #read(): Promise<Uint8Array | undefined> {
     try {
-      this.#stream ??= resuming(this.#blob, { ...this.#options, from: this.#proof.offset });
+      this.#stream ??= this.#item.read({ ...this.#options, from: this.#proof.offset });
       for (;;) {
         const { value } = await this.#stream.next();
         if (value === undefined || value === null) return undefined;

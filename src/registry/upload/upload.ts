@@ -4,11 +4,12 @@
  * the registry tells how far that got, and begins anew with another session where it does not. There are never two
  * requests in flight in one session, and none whose outcome is unknown is sent again without asking.
  */
-import type { BlobSource, PushOptions } from "../../content/content.ts";
+import type { StageOptions } from "../../content/passing-content.ts";
 import { reached } from "../../content/points.ts";
 import { AppError, isAppError } from "../../errors.ts";
 import { RegistryError } from "../errors.ts";
 import { drain, singleHeader } from "../http.ts";
+import type { UploadItem } from "./item.ts";
 import { isUnknown, type Part, type Remedy, remedyFor } from "./judge.ts";
 import { leaveSession } from "./leave.ts";
 import { Patience } from "./patience.ts";
@@ -27,16 +28,16 @@ const worthAskingBytes = 1024 * 1024;
 const ended: ReadonlySet<Remedy | undefined> = new Set(["offset", "reshape", "lost", "damaged"]);
 
 /**
- * Uploads a blob. `begun`: what is there of it already. Throws INTEGRITY if the content is not what its descriptor says
- * (nothing is stored then), and what the registry answered otherwise.
+ * Uploads content. `begun`: what is there of it already. Throws INTEGRITY if it is not what it should be (nothing is
+ * stored then), and what the registry answered otherwise.
  */
-export async function uploadBlob(
+export async function upload(
   place: UploadPlace,
-  blob: BlobSource,
-  options: PushOptions,
+  item: UploadItem,
+  options: StageOptions,
   begun: Begun = {},
 ): Promise<void> {
-  const upload = new Upload(place, blob, { ...options, begun });
+  const upload = new Upload(place, item, { ...options, begun });
   try {
     await upload.run();
   } finally {
@@ -46,8 +47,8 @@ export async function uploadBlob(
 
 class Upload {
   readonly #place: UploadPlace;
-  readonly #blob: BlobSource;
-  readonly #options: PushOptions;
+  readonly #item: UploadItem;
+  readonly #options: StageOptions;
   readonly #content: UploadContent;
   readonly #patience: Patience;
   readonly #record: UploadRecord | undefined;
@@ -56,17 +57,17 @@ class Upload {
   #remedied: Remedy | undefined;
   readonly #what: string;
 
-  constructor(place: UploadPlace, blob: BlobSource, options: PushOptions & { readonly begun: Begun }) {
+  constructor(place: UploadPlace, item: UploadItem, options: StageOptions & { readonly begun: Begun }) {
     const { client, repository } = place;
     const { session, record } = options.begun;
     this.#session = session;
-    this.#record = record ?? client.uploads.notes?.sessions?.record(repository, blob.descriptor);
+    this.#record = record;
     this.#place = place;
-    this.#blob = blob;
+    this.#item = item;
     this.#options = options;
-    this.#what = `upload ${blob.descriptor.digest} to ${client.registry}/${repository}`;
-    this.#patience = new Patience(place, blob.descriptor, options.signal);
-    this.#content = new UploadContent(blob, {
+    this.#what = `upload ${item.name} to ${client.registry}/${repository}`;
+    this.#patience = new Patience(place, item, options.signal);
+    this.#content = new UploadContent(item, {
       clock: client.clock,
       signal: options.signal,
       onProgress: options.onProgress,
@@ -79,7 +80,7 @@ class Upload {
     if (this.#session !== undefined && this.#session.offset > 0) await this.#goOn(this.#session);
     for (let done = false; !done; ) {
       // A session that cannot be opened fails as it is: what could pass has been retried inside.
-      this.#session ??= await openSession(this.#place, this.#blob.descriptor.digest, signal);
+      this.#session ??= await openSession(this.#place, this.#item, signal);
       const part = this.#nextPart(this.#session);
       try {
         done = await this.#send(this.#session, part);
@@ -90,7 +91,7 @@ class Upload {
     }
     reached("upload:stored");
     await this.#record?.drop();
-    this.#options.onProgress?.(this.#blob.descriptor.size);
+    this.#options.onProgress?.(this.#item.size);
   }
 
   async close(): Promise<void> {
@@ -100,19 +101,21 @@ class Upload {
   /** Decided anew for each request, so that what other blobs have learned counts at once. */
   #nextPart({ offset }: UploadSession): Part {
     const { manners } = this.#place.client;
-    const { size } = this.#blob.descriptor;
-    const chunkBytes = manners.chunkFor(size, this.#blob.replayBytes);
+    const { size, replayBytes, isLate } = this.#item;
+    const chunkBytes = manners.chunkFor(size, replayBytes);
     const rest = size - offset;
     // The last chunk travels in the closing PUT, so that its size never falls under a registry's minimum.
     if (chunkBytes !== undefined && rest > chunkBytes)
       return { offset, length: chunkBytes, closes: false, chunkBytes };
-    return { offset, length: rest, closes: rest === 0 || !manners.patchesWhole, chunkBytes };
+    // Content whose digest comes last has to be there as a whole before the request that names it can go out.
+    const fits = !isLate || rest <= (replayBytes ?? 0);
+    return { offset, length: rest, closes: rest === 0 || (fits && !manners.patchesWhole), chunkBytes };
   }
 
   /** Sends a request; true if the blob is stored then. */
   async #send(session: UploadSession, part: Part): Promise<boolean> {
     const { client } = this.#place;
-    const { digest, size } = this.#blob.descriptor;
+    const { size } = this.#item;
     const { offset, length } = part;
     const url = new URL(session.location);
     // Whole in one PATCH is what Docker sends: without a range.
@@ -126,7 +129,7 @@ class Upload {
       fresh: client.manners.freshConnections,
       accept: [200, 201, 202, 204],
       method: part.closes ? "PUT" : "PATCH",
-      path: part.closes ? withDigest(url, digest) : url,
+      path: part.closes ? withDigest(url, await this.#item.digest()) : url,
       // Sent again, it would find its session gone, where it had arrived: the blob is looked for first.
       retry: false,
       headers: { ...octets, ...(ranged ? { "content-range": `${offset}-${offset + length - 1}` } : {}) },
@@ -141,7 +144,7 @@ class Upload {
       );
       const location = named ? sessionLocation(answer, this.#place).href : session.location;
       this.#session = { location, offset: offset + length };
-      this.#blob.onStored?.(offset + length);
+      this.#item.onStored(offset + length);
       await this.#record?.note(this.#session);
       return false;
     }
@@ -155,7 +158,7 @@ class Upload {
   }
 
   async #arrived(): Promise<boolean> {
-    return await hasBlob(this.#place, this.#blob.descriptor.digest, this.#options.signal);
+    return await hasBlob(this.#place, await this.#item.digest(), this.#options.signal);
   }
 
   /** Gets over a failure, or throws it. True if the blob is stored all the same. */
@@ -177,7 +180,7 @@ class Upload {
     } catch (error) {
       const keep = !isAppError(error, "INTEGRITY") && !ended.has(this.#remedied);
       const left = { session: this.#session ?? session, record: this.#record, sent: keep ? sent : undefined };
-      leaveSession(this.#place, left, this.#blob.descriptor.size);
+      leaveSession(this.#place, left, this.#item.size);
       throw error;
     }
   }
@@ -188,9 +191,9 @@ class Upload {
     const patience = this.#patience;
     const sourceFailed = this.#content.failedWith(error);
     const brokeHere = !sourceFailed && patience.brokeAt(error, sent);
-    const before = client.manners.chunkFor(this.#blob.descriptor.size);
+    const before = client.manners.chunkFor(this.#item.size);
     const remedy = remedyFor({ error, part, brokeHere }, client.manners);
-    if (before !== client.manners.chunkFor(this.#blob.descriptor.size)) patience.reshaped();
+    if (before !== client.manners.chunkFor(this.#item.size)) patience.reshaped();
     this.#remedied = remedy;
     switch (remedy) {
       case "replay":

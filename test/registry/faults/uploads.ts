@@ -54,11 +54,20 @@ export const uploadFaults = {
     },
   }),
 
-  /** Takes no chunks: 405 (if left out), or 416. */
-  "reject-patch": ({ status = 405 }: { readonly status?: 405 | 416 } = {}): Fault => ({
+  /** Takes no PATCH (405 if left out, or 416); with `ranged` only none of a part, so that Docker gets through. */
+  "reject-patch": ({
+    status = 405,
+    ranged = false,
+  }: {
+    readonly status?: 405 | 416;
+    readonly ranged?: boolean;
+  } = {}): Fault => ({
     methods: ["PATCH"],
     path: session,
-    intercept: () => errorReply([{ code: status === 405 ? "UNSUPPORTED" : "RANGE_INVALID" }]),
+    intercept: (request) =>
+      ranged && header(request, "content-range") === undefined
+        ? undefined
+        : errorReply([{ code: status === 405 ? "UNSUPPORTED" : "RANGE_INVALID" }]),
   }),
 
   /** A proxy that takes no request body over `bytes` (1 MiB if left out), with its HTML page. */
