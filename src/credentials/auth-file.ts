@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import type { Credential } from "../content/credential.ts";
 import { AppError, systemCode } from "../errors.ts";
+import { fileState } from "./file-state.ts";
 import { entryCredential } from "./auth-entry.ts";
 import { keysFor, meansRegistry } from "./keys.ts";
 import { secretsIn } from "./kubernetes-secret.ts";
@@ -45,7 +46,7 @@ export async function readAuthFile(
   } catch (error) {
     const code = systemCode(error);
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw new AppError("AUTH", `Cannot read ${path}: ${code ?? "it cannot be opened"}`, {
+    throw new AppError("AUTH", `Cannot read ${path}: ${fileState(code, "it cannot be opened")}`, {
       hint: "check the path and its permissions",
       cause: error,
     });

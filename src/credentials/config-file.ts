@@ -15,6 +15,7 @@ import {
 } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
+import { fileState } from "./file-state.ts";
 import { secretsIn } from "./kubernetes-secret.ts";
 
 /** Of a file that stays where it is, or of a folder that takes no other. */
@@ -98,10 +99,14 @@ async function readText(target: string, path: string): Promise<string> {
     return await readFile(target, "utf8");
   } catch (error) {
     if (systemCode(error) === "ENOENT") return "";
-    throw new AppError("AUTH", `Cannot read ${path}: ${systemCode(error) ?? "it cannot be opened"}`, {
-      hint: "check the path and its permissions",
-      cause: error,
-    });
+    throw new AppError(
+      "AUTH",
+      `Cannot read ${path}: ${fileState(systemCode(error), "it cannot be opened")}`,
+      {
+        hint: "check the path and its permissions",
+        cause: error,
+      },
+    );
   }
 }
 
@@ -133,8 +138,12 @@ async function replace(target: string, path: string, text: string): Promise<void
 }
 
 function unwritable(path: string, cause: unknown): AppError {
-  return new AppError("DISK", `Cannot write ${path}: ${systemCode(cause) ?? "it cannot be replaced"}`, {
-    hint: "check the permissions of its folder, or name another file with --authfile",
-    cause,
-  });
+  return new AppError(
+    "DISK",
+    `Cannot write ${path}: ${fileState(systemCode(cause), "it cannot be replaced")}`,
+    {
+      hint: "check the permissions of its folder, or name another file with --authfile",
+      cause,
+    },
+  );
 }
