@@ -15,6 +15,11 @@ const reasons: Readonly<Record<string, { text: string; hint: string }>> = {
     text: "the file would be too large for the file system",
     hint: "write volumes with --volume-size 4GB (FAT32 takes no more), or use another file system; if ulimit -f sets the limit, raise it",
   },
+  EMFILE: { text: "too many files are open", hint: "raise the limit: ulimit -n" },
+  ENFILE: {
+    text: "too many files are open on this machine",
+    hint: "end other programs, or raise fs.file-max",
+  },
   EISDIR: { text: "it is a folder", hint: "name a file" },
   ELOOP: { text: "it is a symbolic link", hint: "remove it, or choose another name" },
   ENAMETOOLONG: { text: "the name is too long", hint: "choose a shorter one" },

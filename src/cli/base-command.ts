@@ -1,9 +1,8 @@
 /** What all commands share: `--json`, `--quiet`, and how an error reaches the user. */
 import { Command } from "@oclif/core";
-import { AppError } from "../errors.ts";
-import { isUrlWithLogin, withoutLogin } from "../oci/shown.ts";
 import { reportError } from "./error-report.ts";
 import { baseFlags } from "./flags.ts";
+import { checkGiven } from "./given.ts";
 import { withInterruption } from "./interruption.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
@@ -12,19 +11,9 @@ export abstract class MirrorCommand extends Command {
   static override enableJsonFlag = true;
   static override baseFlags = baseFlags;
 
-  /** A URL with a login is nowhere of use, and whatever is said of it later would tell the login. */
   override async init(): Promise<void> {
     await super.init();
-    const values = this.argv.map((word) => word.replace(/^--[\w-]+=/, ""));
-    const variables = Object.entries(process.env).filter(([name]) =>
-      /^MIRROR_(?!AUTH_|PASS|USER)/.test(name),
-    );
-    for (const text of [...values, ...variables.map(([, value]) => value ?? "")]) {
-      if (!isUrlWithLogin(text)) continue;
-      throw new AppError("USAGE", `Cannot use ${withoutLogin(text)}: it holds a login`, {
-        hint: "leave it out, and log in to the registry: mirror login HOST",
-      });
-    }
+    checkGiven(this.argv, { ...this.ctor.baseFlags, ...this.ctor.flags }, process.env);
   }
 
   protected override async catch(error: Error): Promise<void> {

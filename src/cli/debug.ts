@@ -3,7 +3,7 @@ import type { RequestTrace } from "../registry/trace.ts";
 
 /** True if the user looks for a fault. */
 export function isDebug(env: NodeJS.ProcessEnv): boolean {
-  return (env["DEBUG"] ?? "") !== "";
+  return !/^(?:|0|false|no|off)$/i.test(env["DEBUG"] ?? "");
 }
 
 /** `GET https://host/v2/app/manifests/1.0 200 in 12 ms, authenticated, request id 4711` */

@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { Errors } from "@oclif/core";
 import { AppError, exitCodes, hinted, toAppError } from "../errors.ts";
-import { withoutLogins } from "../oci/shown.ts";
+import { quoted, withoutLogins } from "../oci/shown.ts";
 import { escapeControl, formatError } from "../report/format.ts";
 import { formatFailed } from "../report/summary.ts";
 import { IncompleteImages } from "../sync/describe.ts";
@@ -63,6 +63,12 @@ function fromOclif(thrown: unknown, command: string): AppError {
   }
   if (!(thrown instanceof Errors.CLIError)) return unexpected(thrown);
   const usage = thrown.oclif.exit === exitCodes.usage;
+  const unknown = /^command (.+) not found\.?$/is.exec(stripVTControlCharacters(thrown.message))?.[1];
+  if (unknown !== undefined)
+    return new AppError("USAGE", `There is no command ${quoted(unknown)}`, {
+      hint: "mirror --help shows all commands",
+      cause: thrown,
+    });
   const [heading = "", ...lines] = stripVTControlCharacters(thrown.message)
     .split("\n")
     .map((line) => line.trim())

@@ -40,10 +40,21 @@ export async function readSelection(
   const list: ImageList =
     files.length === 0
       ? { images: [], registries: new Map() }
-      : await loadLists(files, { stdin: process.stdin, cwd: process.cwd() });
+      : await loadLists(files, { stdin: process.stdin, cwd: workingFolder() });
   const listed =
     platforms.length === 0 ? list.images : list.images.map((request) => ({ ...request, platforms }));
   return { images: [...named, ...listed], registries: list.registries };
+}
+
+function workingFolder(): string {
+  try {
+    return process.cwd();
+  } catch (error) {
+    throw new AppError("NOT_FOUND", "Cannot find the working folder: it has been removed", {
+      hint: "change to a folder that is there",
+      cause: error,
+    });
+  }
 }
 
 /** Requests for the planner. `template` and `prefix` make the names in the target. */

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Credential } from "../content/credential.ts";
 import { AppError, systemCode } from "../errors.ts";
 import { entryCredential } from "./auth-entry.ts";
+import { fileState } from "./file-state.ts";
 import { keysFor, meansRegistry } from "./keys.ts";
 import { secretsIn } from "./kubernetes-secret.ts";
 
@@ -52,7 +53,7 @@ export async function readAuthFile(
 
 /** The error for a file that cannot be read. */
 export function unreadable(path: string, cause: unknown): AppError {
-  return new AppError("AUTH", `Cannot read ${path}: ${systemCode(cause) ?? "it cannot be opened"}`, {
+  return new AppError("AUTH", `Cannot read ${path}: ${fileState(systemCode(cause), "it cannot be opened")}`, {
     hint: "check the path and its permissions",
     cause,
   });

@@ -16,6 +16,7 @@ import {
 import { dirname, resolve } from "node:path";
 import { AppError, systemCode } from "../errors.ts";
 import { unreadable } from "./auth-file.ts";
+import { fileState } from "./file-state.ts";
 import { secretsIn } from "./kubernetes-secret.ts";
 
 /** Of a file that stays where it is, or of a folder that takes no other. */
@@ -135,8 +136,12 @@ async function replace(target: string, path: string, text: string): Promise<void
 }
 
 function unwritable(path: string, cause: unknown): AppError {
-  return new AppError("DISK", `Cannot write ${path}: ${systemCode(cause) ?? "it cannot be replaced"}`, {
-    hint: "check the permissions of its folder, or name another file with --authfile",
-    cause,
-  });
+  return new AppError(
+    "DISK",
+    `Cannot write ${path}: ${fileState(systemCode(cause), "it cannot be replaced")}`,
+    {
+      hint: "check the permissions of its folder, or name another file with --authfile",
+      cause,
+    },
+  );
 }

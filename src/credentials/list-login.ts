@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Credential } from "../content/credential.ts";
 import { AppError, systemCode } from "../errors.ts";
+import { fileState } from "./file-state.ts";
 
 /** What a list says; one of the three passwords. */
 export interface ListLogin {
@@ -28,7 +29,7 @@ export async function listCredential(login: ListLogin, env: NodeJS.ProcessEnv): 
       bytes = await readFile(passwordFile);
     } catch (error) {
       const code = systemCode(error);
-      const state = code === "ENOENT" ? "there is no such file" : (code ?? "it cannot be opened");
+      const state = fileState(code, "it cannot be opened");
       throw fail(`Cannot read ${passwordFile}: ${state}`, `check passwordFile at ${place}`, error);
     }
     const text = bytes.toString("utf8").replace(/\r?\n$/, "");

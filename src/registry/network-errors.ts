@@ -42,6 +42,10 @@ const networkReasons: Readonly<Record<string, Reason>> = {
     text: "the transfer has stalled (under 1 KiB/s)",
     hint: "check the network, and try again",
   },
+  EMFILE: {
+    text: "too many files are open",
+    hint: "raise the limit (ulimit -n), or take a smaller --concurrency",
+  },
   ECONNRESET: broke,
   EPIPE: broke,
   UND_ERR_SOCKET: broke,

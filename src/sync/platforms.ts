@@ -63,7 +63,7 @@ export function noPlatform(image: string, wanted: readonly Platform[], have: rea
     "NOT_FOUND",
     `Cannot take ${names(wanted)} of ${image}: it has ${names(have) || "no platforms"}`,
     {
-      hint: "change its platforms in the list, or leave them out to take every platform",
+      hint: "choose others, by --platform or its platforms in the list, or leave them out to take every platform",
     },
   );
 }

@@ -12,10 +12,10 @@ import {
   tarOf,
 } from "../support/archives.ts";
 import { type RunOptions, type RunResult, runMirror, startMirror } from "../support/cli.ts";
+import { filesBelow } from "../support/files.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, type TestImage, type TestIndex } from "../support/images.ts";
 import { makeRandomLayer } from "../support/layers.ts";
-import { filesBelow } from "../support/files.ts";
 import { tempDir } from "../support/temp.ts";
 
 const MiB = 1024 * 1024;

@@ -7,8 +7,8 @@ import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed } from "../support/images.ts";
-import { hasStrace, oneThread, tampered } from "../support/strace.ts";
 import { allTests } from "../support/lifetimes.ts";
+import { hasStrace, oneThread, tampered } from "../support/strace.ts";
 import type { TempDir } from "../support/temp.ts";
 import { startWorkplace } from "../support/workplace.ts";
 

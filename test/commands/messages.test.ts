@@ -59,6 +59,10 @@ const mistakes: readonly Mistake[] = [
     "Cannot write a delta to standard output",
     "leave out --base",
   ],
+  ["pull a:1 --to x.tar --ca-file=", 2, "USAGE", "Cannot use --ca-file: it is empty", "check the variable"],
+  ["pull -f  --to x.tar", 2, "USAGE", "Cannot use --file: it is empty", "check the variable"],
+  ["verify ", 2, "USAGE", "Cannot use an argument: it is empty", "check the variable"],
+  ["pull a:1 --to x.tar --volume-size 4gb", 2, "USAGE", /^Cannot read size "4gb"/, "--volume-size 4GB"],
   ["ls - --tag a/b:1", 1, "BUNDLE", "Cannot read standard input: nothing came", "the program that writes it"],
   ["pull --to x.tar", 2, "LIST", "Cannot read list manifests.yaml: there is no such file", "-f"],
   ["pull -f absent.txt --to x.tar", 2, "LIST", /^Cannot read list absent\.txt: /, "manifests.example.yaml"],
@@ -234,4 +238,31 @@ test("DEBUG=1 shows the chain of causes with their stacks, down to the system's 
   expect(stderr).toMatch(/^Error: Cannot connect to 127\.0\.0\.1:1: the connection was refused$/m);
   expect(stderr).toMatch(/^caused by: .*ECONNREFUSED/m);
   expect(stderr).toMatch(/^ +at /m);
+});
+
+test.each(["on", "banana"])(
+  "a switch in a variable that is neither on nor off is refused: %s",
+  async (value) => {
+    const { code, stderr } = await runMirror(["ls", "bundle.tar"], { env: { MIRROR_QUIET: value } });
+    expect([code, stderr]).toEqual([
+      2,
+      `Error: Cannot use MIRROR_QUIET: "${value}" is neither true nor false\n  hint: write MIRROR_QUIET=true or MIRROR_QUIET=false\n`,
+    ]);
+  },
+);
+
+test("DEBUG=0 is no wish to look for a fault", async () => {
+  const { code, stderr } = await runMirror(["ls", registry.host], { env: { DEBUG: "0" } });
+  expect(code, stderr).toBe(0);
+  expect(stderr).not.toContain("debug:");
+});
+
+test("a working folder that has been removed is told as such", async () => {
+  const args = ["-c", 'd=$(mktemp -d) && cd "$d" && rmdir "$d" && exec "$@"', "sh"];
+  const { code, stderr } = await runMirror(["plan"], { under: ["sh", ...args] });
+  expect(code).toBe(1);
+  // Node warns of it as well.
+  expect(stderr).toContain(
+    "Error: Cannot find the working folder: it has been removed\n  hint: change to a folder that is there\n",
+  );
 });

@@ -137,16 +137,6 @@ test.each([".part", ".part.journal", ".part.move"])(
   },
 );
 
-test("links where volumes and their lists grow are no way to another file", async () => {
-  await writeFile(folder.join("other"), "of somebody else");
-  for (const name of ["b.tar.001.part", "b.tar-001.sum.part"])
-    await symlink(folder.join("other"), folder.join(name));
-  const args = ["pull", `${source.host}/team/app:1.0`, "--to", folder.join("b.tar"), "--volume-size", "1MiB"];
-  const result = await runMirror(args);
-  expect(result.code, result.stderr).toBe(0);
-  expect(await readFile(folder.join("other"), "utf8")).toBe("of somebody else");
-});
-
 test("a link where a receipt grows is no way to another file", async () => {
   await writeFile(folder.join("other"), "of somebody else");
   await symlink(folder.join("other"), folder.join("receipt.json.part"));

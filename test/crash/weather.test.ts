@@ -1,6 +1,5 @@
 /** What else happens to a pull on a real machine: a disk that is too small or fills up, and a laptop that sleeps. */
-import { rm } from "node:fs/promises";
-import { readdir } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { interopTools } from "../interop/support/tools.ts";
 import { bytesOf, makeContent } from "./support/content.ts";

@@ -1,11 +1,11 @@
 /** Row 51, by chance: `npm run torture:archives` tries thousands of these. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { openBundle } from "../../src/bundle/open.ts";
+import { tarOf, writeTar } from "../support/archives.ts";
 import { honest, hostile, openFromPipe, survive } from "../support/hostile-archives.ts";
 import { findProblems } from "../support/pipeline.ts";
 import { tempDir } from "../support/temp.ts";
-import { openBundle } from "../../src/bundle/open.ts";
-import { tarOf, writeTar } from "../support/archives.ts";
 
 test("row 51: any archive is read or refused, and nothing is left behind", async () => {
   await using folder = await tempDir();

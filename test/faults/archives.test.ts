@@ -1,17 +1,18 @@
 /** Row 51 of the fault list: archives that are built to mislead or to overwhelm. Nothing of them is written anywhere. */
-import { readdir, writeFile } from "node:fs/promises";
-import { createGzip, gzipSync, zstdCompressSync } from "node:zlib";
+
 import { createWriteStream } from "node:fs";
+import { readdir, writeFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { createGzip, gzipSync, zstdCompressSync } from "node:zlib";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openBundle } from "../../src/bundle/open.ts";
 import { AppError } from "../../src/errors.ts";
 import { hexOf } from "../../src/oci/digest.ts";
 import type { Problem } from "../../src/sync/verify.ts";
 import { dockerSaveEntries, type Entry, ociEntries, tarOf } from "../support/archives.ts";
-import { makeImage, type TestImage } from "../support/images.ts";
 import { openFromPipe } from "../support/hostile-archives.ts";
+import { makeImage, type TestImage } from "../support/images.ts";
 import { findProblems } from "../support/pipeline.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 

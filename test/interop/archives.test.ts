@@ -1,8 +1,7 @@
 /** Archives that skopeo wrote, pushed to a real registry: what arrives is what skopeo sees in it. */
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readFile } from "node:fs/promises";
 import { digestOf } from "../../src/oci/digest.ts";
 import { runMirror } from "../support/cli.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";

@@ -5,9 +5,9 @@ import { jsonReply } from "../registry/errors.ts";
 import type { Reply, ReplyHeaders } from "../registry/http.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { makeImage } from "../support/images.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
 import { startProxy } from "../support/proxy.ts";
 import { type Certificates, makeCertificates } from "../support/tls.ts";
-import { allTests, eachTest } from "../support/lifetimes.ts";
 import { startConnected } from "./connected.ts";
 import { connectTo, everythingSaid, failureOf, type Watched } from "./support.ts";
 

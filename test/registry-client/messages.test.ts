@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { diskError } from "../../src/bundle/disk.ts";
 import { answerError, describeUrl, parseProblems, printable } from "../../src/registry/errors.ts";
 import { networkError } from "../../src/registry/network-errors.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
@@ -178,4 +179,12 @@ describe("a line that fails", () => {
     );
     expect(printable("x".repeat(400))).toHaveLength(301);
   });
+});
+
+test("too many open files are no fault of the registry's, and the limit is named", () => {
+  const cause = Object.assign(new Error("connect EMFILE 10.0.0.1:5000"), { code: "EMFILE" });
+  const { message, hint } = networkError("connect to 10.0.0.1:5000", "10.0.0.1:5000", cause);
+  expect(message).toBe("Cannot connect to 10.0.0.1:5000: too many files are open");
+  expect(hint).toContain("ulimit -n");
+  expect(diskError("write b.tar", cause).hint).toContain("ulimit -n");
 });

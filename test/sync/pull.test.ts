@@ -12,8 +12,8 @@ import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { missingParts } from "../support/graph.ts";
 import { makeImage, makeIndex, seed } from "../support/images.ts";
 import { makeLayer, randomBytesOf } from "../support/layers.ts";
-import { copyTo, findProblems, pull, type WantedImage, wanted } from "../support/pipeline.ts";
 import { allTests } from "../support/lifetimes.ts";
+import { copyTo, findProblems, pull, type WantedImage, wanted } from "../support/pipeline.ts";
 import type { TempDir } from "../support/temp.ts";
 import { startWorkplace } from "../support/workplace.ts";
 

@@ -1,5 +1,5 @@
 import { Readable } from "node:stream";
-import { createZstdDecompress, constants, zstdCompressSync } from "node:zlib";
+import { constants, createZstdDecompress, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { zstdFrames } from "../../../src/bundle/archive/zstd-frames.ts";

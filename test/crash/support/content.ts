@@ -1,8 +1,8 @@
 /** What the crash tests move: a few images of every kind of blob, in a real registry. */
 import { stat } from "node:fs/promises";
+import { type CorpusImage, digestsOf } from "../../interop/support/corpus.ts";
 import { makeImage, makeIndex } from "../../support/images.ts";
 import { makeRandomLayer } from "../../support/layers.ts";
-import { type CorpusImage, digestsOf } from "../../interop/support/corpus.ts";
 
 const megabyte = 1_000_000;
 

@@ -4,7 +4,7 @@
  * log counts what it has handed to the kernel, some megabytes a connection more than anybody has got.
  */
 import { once } from "node:events";
-import { Agent, createServer, type IncomingMessage, request as send, type ServerResponse } from "node:http";
+import { Agent, createServer, type IncomingMessage, type ServerResponse, request as send } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { Line } from "./line.ts";

@@ -5,8 +5,8 @@ import { mediaTypes } from "../../../src/oci/media-types.ts";
 import { type CorpusImage, digestsOf } from "../../interop/support/corpus.ts";
 import { type DockerRegistry, startDockerRegistry } from "../../interop/support/docker-registry.ts";
 import { type CountingRelay, startCountingRelay } from "./counting-relay.ts";
-import { portOf } from "./place.ts";
 import type { Moment } from "./line.ts";
+import { portOf } from "./place.ts";
 import { type Attempt, runToEnd, runUntil, runUntilPoint } from "./victim.ts";
 
 const accept = `${mediaTypes.ociManifest}, ${mediaTypes.ociIndex}`;

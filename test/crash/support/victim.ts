@@ -4,8 +4,8 @@ import { setImmediate } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type RunningMirror, type RunResult, startMirror } from "../../support/cli.ts";
 import { type CountingRelay, connectionsOf } from "./counting-relay.ts";
-import type { Moment } from "./line.ts";
 import { connectionTable, freezeProcess, unreadBytes } from "./kernel.ts";
+import type { Moment } from "./line.ts";
 
 /** The URL of the file that listens to named points. */
 export const hook = pathToFileURL(fileURLToPath(new URL("../hook.mjs", import.meta.url))).href;
