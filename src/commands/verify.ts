@@ -11,7 +11,7 @@ import {
   provenBaseFlag,
   registryFlags,
 } from "../cli/flags.ts";
-import { openPipedBundle } from "../cli/piped-bundle.ts";
+import { openPipedBundle, provedInPassing } from "../cli/piped-bundle.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { Session } from "../cli/session.ts";
@@ -72,7 +72,10 @@ export default class Verify extends MirrorCommand {
       signal: session.signal,
       onNote: session.note,
     };
-    await using bundle = path === pipeName ? await openPipedBundle(options) : await openBundle(path, options);
+    await using bundle =
+      path === pipeName
+        ? await openPipedBundle({ ...options, onProved: provedInPassing(session.emit) })
+        : await openBundle(path, options);
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);
     await using bases = await BaseBundles.open(flags.base ?? []);
