@@ -1,13 +1,17 @@
 /** Opens what a command reads images from: a file or folder, or standard input. */
 import type { Bundle } from "../bundle/bundle.ts";
 import { type OpenBundleOptions, openBundle } from "../bundle/open.ts";
+import type { PassOptions } from "../bundle/pipe/passed-files.ts";
 import { PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import { pipeName } from "./bundle-path.ts";
 import { openPipedBundle } from "./piped-bundle.ts";
 import type { Session } from "./session.ts";
 
 /** Opens a bundle or archive; `-` is a bundle on standard input. Throws as {@link openBundle} and {@link openPipedBundle}. */
-export async function openInput(path: string, options: OpenBundleOptions): Promise<Bundle> {
+export async function openInput(
+  path: string,
+  options: OpenBundleOptions & Pick<PassOptions, "onProved">,
+): Promise<Bundle> {
   return path === pipeName ? await openPipedBundle(options) : await openBundle(path, options);
 }
 

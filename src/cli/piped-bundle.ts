@@ -1,6 +1,7 @@
 /** A bundle that comes through standard input. */
 import type { ArchiveBundle, ArchiveOptions } from "../bundle/archive/archive-bundle.ts";
 import { openPiped, type PipedArchive, type PipedOptions } from "../bundle/pipe/open-piped.ts";
+import type { PassOptions } from "../bundle/pipe/passed-files.ts";
 import { type PipeProblem, PipeReader } from "../bundle/pipe/pipe-reader.ts";
 import type { Source } from "../content/content.ts";
 import { AppError } from "../errors.ts";
@@ -21,9 +22,19 @@ export async function openPipe(options: PipedOptions): Promise<PipeReader | Pipe
 }
 
 /** The same for whoever only looks at it: an archive of another tool is read to its end for that. */
-export async function openPipedBundle(options: ArchiveOptions): Promise<PipeReader | ArchiveBundle> {
+export async function openPipedBundle(
+  options: ArchiveOptions & PassOptions,
+): Promise<PipeReader | ArchiveBundle> {
   const piped = await openPipe(options);
   return piped instanceof PipeReader ? piped : await piped.read(options);
+}
+
+/** Shows what of an archive has been read and proved, before anybody knows how much there is. */
+export function provedInPassing(emit: Emit): (bytes: number) => void {
+  return (bytes) => {
+    emit({ type: "planned", images: 0, blobs: 1, bytes, more: true });
+    emit({ type: "verified", size: bytes });
+  };
 }
 
 /** A bundle in a pipe as the source of a copy. `content`: where the content is read; see {@link leaningSide}. */

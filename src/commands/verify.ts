@@ -10,6 +10,7 @@ import {
   registryFlags,
 } from "../cli/flags.ts";
 import { openInput } from "../cli/open-input.ts";
+import { provedInPassing } from "../cli/piped-bundle.ts";
 import { Registries, type RegistryFlags } from "../cli/registries.ts";
 import { parseRegistryTarget } from "../cli/requests.ts";
 import { formatVerified, type VerifyResult, verifyBundle, verifyFailure } from "../cli/verify-bundle.ts";
@@ -64,6 +65,7 @@ export default class Verify extends MirrorCommand {
       allowMissing: flags["allow-missing"],
       signal: session.signal,
       onNote: session.note,
+      onProved: provedInPassing(session.emit),
     });
     await using registries = new Registries(flags, new Map(), session);
     if (target !== undefined) await registries.prepare([target.host]);

@@ -53,6 +53,18 @@ describe("Progress", () => {
     expect(progress.snapshot().bytesDone).toBe(50);
   });
 
+  it("adds to a plan that grows, and begins anew with the next one", () => {
+    const grow = (bytes: number): void =>
+      progress.on({ type: "planned", images: 0, blobs: 1, bytes, more: true });
+    grow(40);
+    progress.on(started("a", 40));
+    progress.on({ type: "blob-finished", key: "a", size: 40 });
+    grow(60);
+    expect(progress.snapshot()).toMatchObject({ phase: "moving", bytesDone: 40, bytesTotal: 100 });
+    plan(10);
+    expect(progress.snapshot()).toMatchObject({ bytesDone: 0, bytesTotal: 10 });
+  });
+
   it("gives the rate of a run that only verifies", () => {
     plan(100);
     progress.on({ type: "verified", size: 10 });

@@ -142,11 +142,11 @@ export async function survive(
   if (file !== pipe && !ours) throw new Error(`from a file it is ${file}, from a pipe ${pipe}`);
 }
 
-/** Reads a bundle in memory as one that comes through a pipe, with layers that go through a stage. */
-export async function openFromPipe(bytes: Buffer): Promise<Bundle> {
+/** Reads a bundle in memory as one that comes through a pipe; files over `keptBytes` go through a stage. */
+export async function openFromPipe(bytes: Buffer, keptBytes = 2500): Promise<Bundle> {
   const piped = await openPiped(lent(bytes), "a pipe");
   if (piped instanceof PipeReader) return piped;
-  return await piped.read({ stage: new MemoryStage(), keptBytes: 2500 });
+  return await piped.read({ stage: new MemoryStage(), keptBytes });
 }
 
 /** What came of an archive: the images in it, or that it was refused. */

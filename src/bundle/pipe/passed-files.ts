@@ -16,20 +16,40 @@ import { Pieces } from "./held.ts";
 import { archiveGoneBy } from "./pipe-errors.ts";
 import { Window } from "./window.ts";
 
-/** Files up to the first size are kept in memory until the second is used up; the same for smaller ones. Bytes. */
-const keeping = [
-  { upTo: 64 * 1024, together: 48 * 1024 * 1024 },
-  { upTo: 4 * 1024 * 1024, together: 16 * 1024 * 1024 },
-] as const;
+const KiB = 1024;
+const MiB = 1024 * KiB;
+/** Larger files are not kept, in bytes. */
+const maxKeptBytes = 4 * MiB;
+
+/** Files up to the first size are kept in memory until the second is used up. Bytes. */
+interface Allowance {
+  readonly upTo: number;
+  readonly together: number;
+}
+/** JSON, which is read to find out what there is. Beyond that it is put away and read back, where there is a stage. */
+const keptJson: readonly Allowance[] = [
+  { upTo: 64 * KiB, together: 24 * MiB },
+  { upTo: maxKeptBytes, together: 8 * MiB },
+];
+const keptJsonUnstaged: readonly Allowance[] = [
+  { upTo: 64 * KiB, together: 64 * MiB },
+  { upTo: maxKeptBytes, together: 16 * MiB },
+];
+/** Small layers, which are cheaper to send from memory, many at a time. */
+const keptOthers: readonly Allowance[] = [{ upTo: maxKeptBytes, together: 16 * MiB }];
+const keptOthersUnstaged: readonly Allowance[] = [{ upTo: 4 * KiB, together: 4 * MiB }];
+
 /** What has come of a large file and is not yet stored; and how far back an upload of it can go. Bytes. */
-const heldBytes = 40 * 1024 * 1024;
-const replayBytes = 16 * 1024 * 1024;
+const heldBytes = 40 * MiB;
+const replayBytes = 16 * MiB;
 const metadataNames: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
 
 export interface PassOptions {
   readonly signal?: AbortSignal | undefined;
   /** Where large files are put; they are hashed only if left out. */
   readonly stage?: Stage | undefined;
+  /** Told of each file that was hashed and not kept, with its size in bytes. */
+  readonly onProved?: ((bytes: number) => void) | undefined;
   /** Larger files count as large, in bytes; 4 MiB if left out. */
   readonly keptBytes?: number | undefined;
 }
@@ -37,8 +57,9 @@ export interface PassOptions {
 export class PassedFiles implements ArchiveFiles {
   readonly path: string;
   readonly #options: PassOptions;
-  readonly #pieces = new Pieces(heldBytes);
-  readonly #left = keeping.map(({ together }) => together);
+  #pieces = new Pieces(heldBytes);
+  /** What is used of each allowance. */
+  readonly #used = new Map<Allowance, number>();
   readonly #kept = new Map<string, Buffer>();
   /** What the large ones turned out to be. */
   readonly #facts = new Map<string, LayerFacts>();
@@ -74,6 +95,8 @@ export class PassedFiles implements ArchiveFiles {
       throw error;
     }
     files.#totalBytes = cursor.position;
+    // What it was used for is over, and its pieces would stay.
+    files.#pieces = new Pieces(0);
     return files;
   }
 
@@ -117,46 +140,63 @@ export class PassedFiles implements ArchiveFiles {
   }
 
   async #take(file: TarFile, cursor: StreamCursor): Promise<void> {
-    this.#options.signal?.throwIfAborted();
-    if (this.#keeps(file)) {
-      // A copy: what was read may be a part of something far larger, and is only lent.
-      this.#kept.set(file.name, Buffer.from(await readWhole(cursor, file.size)));
-    } else if (!metadataNames.has(file.name)) {
-      this.#facts.set(file.name, await this.#pass(file, cursor));
-    }
+    const { signal, keptBytes = maxKeptBytes } = this.#options;
+    signal?.throwIfAborted();
+    const { name, size } = file;
+    if (metadataNames.has(name)) {
+      // Longer ones are refused when they are read.
+      if (size <= maxJsonBytes) this.#kept.set(name, await readCopy(cursor, size));
+    } else if (size <= keptBytes) {
+      const bytes = await readCopy(cursor, size);
+      if (this.#keeps(bytes)) this.#kept.set(name, bytes);
+      else this.#learn(file, await this.#pass(file, once(bytes)));
+    } else this.#learn(file, await this.#pass(file, cursor.content(size)));
   }
 
-  #keeps({ name, size }: TarFile): boolean {
-    // Longer ones are refused when they are read.
-    if (metadataNames.has(name)) return size <= maxJsonBytes;
-    if (size > (this.#options.keptBytes ?? Number.POSITIVE_INFINITY)) return false;
-    const at = keeping.findIndex(({ upTo }, index) => size <= upTo && size <= (this.#left[index] ?? 0));
-    if (at < 0) return false;
-    this.#left[at] = (this.#left[at] ?? 0) - size;
-    return true;
+  #keeps(bytes: Buffer): boolean {
+    const json = /^\s*[[{]/.test(bytes.toString("latin1", 0, 64));
+    const staged = this.#options.stage !== undefined;
+    const allowances = json
+      ? staged
+        ? keptJson
+        : keptJsonUnstaged
+      : staged
+        ? keptOthers
+        : keptOthersUnstaged;
+    const size = bytes.byteLength;
+    const found = allowances.find(
+      (each) => size <= each.upTo && (this.#used.get(each) ?? 0) + size <= each.together,
+    );
+    if (found !== undefined) this.#used.set(found, (this.#used.get(found) ?? 0) + size);
+    return found !== undefined;
+  }
+
+  /** What a file turned out to be that is not kept. */
+  #learn({ name, size }: TarFile, facts: LayerFacts): void {
+    this.#facts.set(name, facts);
+    const named = digestIn(name);
+    if (named !== undefined && facts.digest !== named)
+      this.#failures.set(name, this.#damaged(named, facts.digest));
+    this.#options.onProved?.(size);
   }
 
   async #isSame(first: TarFile, second: TarFile, cursor: StreamCursor): Promise<boolean> {
     const kept = this.#kept.get(first.name);
-    if (kept !== undefined) return kept.equals(await readWhole(cursor, second.size));
+    if (kept !== undefined) return kept.equals(await readCopy(cursor, second.size));
     const digest = this.#facts.get(first.name)?.digest;
     if (digest === undefined) return false;
     return (await hashed(cursor.content(second.size), digest)).digest === digest;
   }
 
   /** A large file goes by. Gives what it turned out to be. */
-  async #pass(file: TarFile, cursor: StreamCursor): Promise<LayerFacts> {
+  async #pass(file: TarFile, content: ByteStream): Promise<LayerFacts> {
     const { signal, stage } = this.#options;
     const named = digestIn(file.name);
-    const content = cursor.content(file.size);
     const isThere =
       stage === undefined ||
       (named !== undefined &&
         (await stage.has({ mediaType: "", digest: named, size: file.size }, { signal })));
-    const facts = isThere ? await this.#look(file, content) : await this.#store(file, content, stage);
-    if (named !== undefined && facts.digest !== named)
-      this.#failures.set(file.name, this.#damaged(named, facts.digest));
-    return facts;
+    return isThere ? await this.#look(file, content) : await this.#store(file, content, stage);
   }
 
   async #look(file: TarFile, content: ByteStream): Promise<LayerFacts> {
@@ -229,11 +269,12 @@ async function hashed(content: ByteStream, like: Digest): Promise<LayerFacts> {
   return { compression, digest, diffId: compression === undefined ? digest : undefined };
 }
 
-async function readWhole(cursor: StreamCursor, length: number): Promise<Buffer> {
+/** The next bytes as a copy: what was read may be a part of something far larger, and is only lent. */
+async function readCopy(cursor: StreamCursor, length: number): Promise<Buffer> {
   if (length === 0) return Buffer.alloc(0);
   const bytes = await cursor.read(length);
   if (bytes === undefined) throw cursor.truncated();
-  return bytes;
+  return Buffer.from(bytes);
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void> {
