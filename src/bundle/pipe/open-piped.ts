@@ -32,25 +32,30 @@ export async function openPiped(
   name: string,
   options: PipedOptions = {},
 ): Promise<PipeReader | PipedArchive> {
-  let peek = new Peek(readable(stream, name, options.signal));
+  const { signal, tag } = options;
+  let peek = new Peek(stream);
+  const stop = (): void => void peek.close().catch(() => undefined);
+  signal?.addEventListener("abort", stop, { once: true });
   try {
     const head = await peek.bytes(0, magicBytes);
     if (head.byteLength === 0) throw nothingCame(name);
     const compression = compressionOf(head);
     if (compression === "gzip" || compression === "zstd")
-      peek = new Peek(decompress(copied(peek.stream()), compression, name));
+      peek = new Peek(decompress(copied(readable(peek.stream(), name, signal)), compression, name));
     else if (compression !== undefined)
       throw unreadArchive(
         name,
         `it is compressed with ${compression}`,
         `decompress it on its way: ${compression} --decompress --stdout FILE | mirror ...`,
       );
-    const ours = options.tag === undefined && (await isOurs(peek));
+    const ours = tag === undefined && (await isOurs(peek));
     return ours ? await PipeReader.open(peek.stream(), name) : new PipedArchive(peek, name);
   } catch (error) {
     await peek.close().catch(() => undefined);
-    options.signal?.throwIfAborted();
-    throw error;
+    signal?.throwIfAborted();
+    throw error instanceof AppError ? error : diskError(`read ${name}`, error);
+  } finally {
+    signal?.removeEventListener("abort", stop);
   }
 }
 
@@ -66,7 +71,8 @@ export class PipedArchive implements AsyncDisposable {
 
   /** Reads all of it, once. Throws as {@link PassedFiles.read} and {@link ArchiveBundle.open} do. */
   async read(options: ArchiveOptions & PassOptions): Promise<ArchiveBundle> {
-    return await ArchiveBundle.open(await PassedFiles.read(this.#peek.stream(), this.path, options), options);
+    const stream = readable(this.#peek.stream(), this.path, options.signal);
+    return await ArchiveBundle.open(await PassedFiles.read(stream, this.path, options), options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
