@@ -87,6 +87,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       {
         target,
         failFast: flags["fail-fast"],
+        bundle,
         content: { ...bundleContent(bundle), allowMissing: flags["allow-missing"] },
         prove,
         volumes: prepareVolumes(bundle, session.emit),
