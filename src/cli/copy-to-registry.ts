@@ -1,5 +1,6 @@
 /** Bundle or list to registry: what push and sync share. */
 import type { LimitFunction } from "p-limit";
+import type { Bundle } from "../bundle/bundle.ts";
 import type { Source } from "../content/content.ts";
 import { ManifestStore } from "../content/manifest-store.ts";
 import type { Passage } from "../content/passage.ts";
@@ -10,6 +11,7 @@ import type { ContentRules } from "./flags.ts";
 import type { Registries } from "./registries.ts";
 import type { RegistryTarget } from "./requests.ts";
 import type { Session } from "./session.ts";
+import { tellShared } from "./there-already.ts";
 import { conclude, errorsOf, notBegun, registryTarget, type TransferResult, transfer } from "./transfer.ts";
 import type { SourceVolumes } from "./volume-problems.ts";
 import { surveyPlan } from "./volume-survey.ts";
@@ -31,6 +33,8 @@ export interface CopyToRegistryOptions {
   readonly target: RegistryTarget;
   readonly failFast: boolean;
   readonly content: ContentRules;
+  /** A source whose manifests are at hand: what its unchanged images have is mounted for the others. */
+  readonly bundle?: Pick<Bundle, "manifest"> | undefined;
   /** Proves what the source leans on, before anything moves; gives the plan of what is left to move. */
   readonly prove?: ((plan: Plan) => Promise<Plan>) | undefined;
   /** For a source in volumes: see {@link SourceVolumes}. */
@@ -59,6 +63,8 @@ export async function copyToRegistry(
     failFast: options.failFast,
     ...options.content,
   });
+  if (options.bundle !== undefined)
+    await tellShared(plan, options.bundle, (digest, repository) => client.uploads.tell(digest, repository));
   if (options.failFast && failures.length > 0) throw notBegun(plan, failures);
   const lacking = options.volumes?.lacking;
   const left = options.prove === undefined ? plan : await options.prove(plan);

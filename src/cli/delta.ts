@@ -59,7 +59,10 @@ export function leaningSide(
     const proved = await proveLeaning(plan, {
       isLeftOut: (part) => leavesOut(bundle, part),
       // Nobody but this machine may know where its earlier pushes went.
-      elsewhere: async (part) => [...places(part), ...(await uploads.notedIn(part.digest))],
+      elsewhere: async (part) => {
+        const noted = await uploads.elsewhere(part.digest, "");
+        return noted === undefined ? places(part) : [...places(part), noted];
+      },
       target: registryTarget(registries, target),
       emit: session.emit,
       signal: session.signal,

@@ -84,7 +84,7 @@ function hintFor(missing: readonly MissingBlob[], { sources }: BundleBase, regis
   const [other = ""] = others;
   const host = (text: string): string => text.split("/", 1)[0] ?? "";
   if (first === undefined && others.length > 0 && others.every((name) => host(name) !== host(registry)))
-    return `the delta was made for ${other}: push it there, or pull again with a receipt of ${registry}`;
+    return `the delta was made for ${other}: push it there, or pull again with a new receipt of ${registry}`;
   if (first === undefined)
     return "the registry is not as its receipt says: pull again with a new receipt, or without --base";
   if (bundles.length === 1) return `push what it leans on first: mirror push ${first} --registry ${registry}`;

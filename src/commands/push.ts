@@ -100,6 +100,7 @@ Takes what mirror pull, docker save, podman save, skopeo, oras backup, ctr image
       {
         target,
         failFast: flags["fail-fast"],
+        bundle,
         content: { ...bundleContent(bundle), allowMissing },
         prove: staged?.prove ?? prove,
         volumes: prepareVolumes(bundle, session.emit),

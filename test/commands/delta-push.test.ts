@@ -119,7 +119,7 @@ describe("a delta by the receipt of another registry", () => {
     expect(early.code).toBe(1);
     expect(early.stderr).toContain(`which ${other.host} (by receipt.json) had`);
     expect(early.stderr).toContain(
-      `the delta was made for ${other.host}: push it there, or pull again with a receipt of ${target.host}`,
+      `the delta was made for ${other.host}: push it there, or pull again with a new receipt of ${target.host}`,
     );
     expect(target.repositories()).toEqual([]);
     await done("push", "october.tar", "--registry", target.host);
@@ -293,7 +293,10 @@ describe("a receipt that was edited by hand", () => {
 
 test("two bases that have the same, a base twice and the list as a base", async () => {
   await pull("team/api", api, "october.tar");
-  await writeFile(folder.join("list.yaml"), `version: 1\nimages:\n  - ${source.host}/team/job:1.0\n`);
+  await writeFile(
+    folder.join("list.yaml"),
+    `version: 1\nimages:\n  - ${source.host}/team/job:1.0\n${"# what we run\n".repeat(50)}`,
+  );
   await writeFile(
     folder.join("list.json"),
     JSON.stringify({ version: 1, images: [`${source.host}/team/job:1.0`] }),

@@ -7,6 +7,7 @@ import type { Digest } from "../../src/oci/digest.ts";
 import { runMirror } from "../support/cli.ts";
 import { makeImage, type TestImage } from "../support/images.ts";
 import { makeRandomLayer, type TestLayer } from "../support/layers.ts";
+import { runPipe } from "../support/shell.ts";
 import { tempDir } from "../support/temp.ts";
 import { type CorpusImage, listOf, upload } from "./support/corpus.ts";
 import { type DockerRegistry, startDockerRegistry } from "./support/docker-registry.ts";
@@ -77,6 +78,7 @@ test.skipIf(tools === undefined)(
     await using whole = await startDockerRegistry({ program });
     await using byBundle = await startDockerRegistry({ program });
     await using byReceipt = await startDockerRegistry({ program });
+    await using byPipe = await startDockerRegistry({ program });
     const mirror = async (...args: readonly string[]): Promise<string> => {
       const result = await runMirror(args, { cwd: folder.path });
       expect(result.code, `mirror ${args.join(" ")}\n${result.stderr}`).toBe(0);
@@ -86,7 +88,7 @@ test.skipIf(tools === undefined)(
     await writeFile(folder.join("manifests.yaml"), listOf(source.host, october));
     await upload(source.url, october);
     await mirror("pull", "--to", "october.tar");
-    for (const { host } of [whole, byBundle, byReceipt])
+    for (const { host } of [whole, byBundle, byReceipt, byPipe])
       await mirror("push", "october.tar", "--registry", host);
     await mirror("receipt", "--registry", byReceipt.host, "--to", "receipt.json");
 
@@ -118,10 +120,16 @@ test.skipIf(tools === undefined)(
     // Nothing that was left out is sent.
     expect(await byBundle.accessLog.count("PUT", /\/blobs\/uploads\//)).toBe(changed.length);
     await mirror("push", "by-receipt.tar", "--registry", byReceipt.host);
+    await byPipe.accessLog.clear();
+    const line = `mirror pull --base receipt.json --to - | mirror push - --registry ${byPipe.host}`;
+    const piped = await runPipe(line, { cwd: folder.path });
+    expect(piped.codes, piped.stderr).toEqual([0, 0]);
+    expect(await byPipe.accessLog.count("PUT", /\/blobs\/uploads\//)).toBe(changed.length);
     const expected = await storageOf(whole);
     expect(expected.length).toBeGreaterThan(images * layersEach);
     expect(await storageOf(byBundle)).toEqual(expected);
     expect(await storageOf(byReceipt)).toEqual(expected);
+    expect(await storageOf(byPipe)).toEqual(expected);
     await mirror("verify", "november.tar", "--registry", byBundle.host);
     const receiptOf = async ({ host }: DockerRegistry): Promise<string> =>
       (await mirror("receipt", "--registry", host)).replaceAll(host, "HOST");

@@ -37,8 +37,6 @@ export async function* scanTar(cursor: Cursor, path: string): AsyncGenerator<Tar
   let pending: PaxFields = {};
   let extendedTotal = 0;
   let place = 0;
-  if ((cursor.size ?? blockBytes) < blockBytes && cursor.size !== 0)
-    throw unreadArchive(path, "it is neither a bundle nor an archive of images", readable);
   try {
     for (let count = 0; ; count += 1) {
       if (count >= maxEntries)

@@ -15,6 +15,7 @@ const cancelMs = 1000;
 export class UploadDesk {
   /** What is kept for later runs; undefined if nothing is. */
   readonly notes: UploadNotes | undefined;
+  readonly #told = new Map<Digest, string>();
   readonly #underWay = new Map<string, Promise<Pushed>>();
   /** Sessions that the registry opened instead of mounting: they wait for the upload that follows. */
   readonly #opened = new Map<string, UploadSession>();
@@ -26,10 +27,17 @@ export class UploadDesk {
     this.notes = notesIn(place, client);
   }
 
-  /** The repositories of the registry that earlier runs on this machine have noted for a blob. */
-  async notedIn(digest: Digest): Promise<readonly string[]> {
-    const noted = await this.notes?.stored.elsewhere(digest, "");
-    return noted === undefined || !isRepository(noted) ? [] : [noted];
+  /** Takes in, for this run, that a repository of the registry has a blob: a hint, as the notes are. */
+  tell(digest: Digest, repository: string): void {
+    this.#told.set(digest, repository);
+  }
+
+  /** A repository beside this one that is said to have a blob: in this run, or by the notes of earlier ones. */
+  async elsewhere(digest: Digest, repository: string): Promise<string | undefined> {
+    const told = this.#told.get(digest);
+    if (told !== undefined && told !== repository) return told;
+    const noted = await this.notes?.stored.elsewhere(digest, repository);
+    return noted !== undefined && isRepository(noted) ? noted : undefined;
   }
 
   /**

@@ -60,18 +60,18 @@ async function leftOf(
   return undefined;
 }
 
-/** Mounts a blob from where an earlier run has put it; false if it knows no such place, or that did not work. */
+/** Mounts a blob from where it is said to be, by this run or an earlier one; false if it knows no such place, or that did not work. */
 async function mountFromNotes(
   place: UploadPlace,
   { digest }: Descriptor,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const stored = place.client.uploads.notes?.stored;
-  const from = await stored?.elsewhere(digest, place.repository);
+  const { uploads } = place.client;
+  const from = await uploads.elsewhere(digest, place.repository);
   // A mount in this run that was refused has opened a session: it waits for the upload.
-  if (from === undefined || place.client.uploads.waits(uploadKey(place, digest))) return false;
+  if (from === undefined || uploads.waits(uploadKey(place, digest))) return false;
   if (!(await mountBlob(place, digest, from, signal))) return false;
-  stored?.add(digest, place.repository);
+  uploads.notes?.stored.add(digest, place.repository);
   return true;
 }
 
