@@ -36,9 +36,13 @@ export function quoted(text: string, limit = 1024): string {
 
 /** Running text of others with `***` for the login of each URL, and of each word like `user:password@host`. */
 export function withoutLogins(text: string): string {
-  return text.replace(/[^\s"'<>()[\]{}]*@[^\s"'<>()[\]{}]*/g, (word) =>
-    /\/\/|:[^@]*@/.test(word.replace(/@sha\d+:/gi, ":")) ? withoutLogin(word) : word,
-  );
+  return text.replace(/[^\s"'<>()[\]{}]+/g, (word) => {
+    if (!word.includes("@")) return word;
+    const bare = word.replace(/@sha\d+:/gi, "");
+    const end = bare.lastIndexOf("@");
+    const isLogin = bare.includes("//") || (bare.includes(":") && bare.indexOf(":") < end);
+    return isLogin && end >= 0 ? withoutLogin(word) : word;
+  });
 }
 
 /** True if the text is a URL with a login in it, `https://user:password@host/`; a password may hold a slash. */

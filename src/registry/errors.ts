@@ -7,6 +7,8 @@ import { formatRateLimit, parseRetryAfter, type RateLimit } from "./rate-limit.t
 /** No more of an error body than this is read, in bytes. */
 export const maxErrorBytes = 64 * 1024;
 const maxMessageLength = 300;
+/** Of a text from a server, so much is looked at for what must not be shown. UTF-16 units. */
+const maxLookedAt = 4096;
 
 /** One entry of the error body of distribution-spec "Error Codes". */
 export interface RegistryProblem {
@@ -205,6 +207,7 @@ function brokenHint(status: number, host: string): string {
 /** Text from a server on one line, without control characters and not longer than a person reads. */
 export function printable(text: string): string {
   // Format characters too: some turn the direction of what follows, or cannot be seen.
-  const clean = withoutLogins(text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ")).trim();
+  const line = text.slice(0, maxLookedAt).replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, " ");
+  const clean = withoutLogins(line).trim();
   return clean.length > maxMessageLength ? `${clean.slice(0, maxMessageLength)}…` : clean;
 }

@@ -51,6 +51,9 @@ const networkReasons: Readonly<Record<string, Reason>> = {
   UND_ERR_SOCKET: broke,
 };
 
+/** No connection came about. */
+const unreachedCodes =
+  /^(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|UND_ERR_CONNECT_TIMEOUT)$/;
 const certificateCodes =
   /^(?:CERT_|CRL_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|ERR_TLS_CERT_|HOSTNAME_MISMATCH|INVALID_)/;
 const handshakeCodes = /^(?:ERR_SSL_|EPROTO$)/;
@@ -93,8 +96,13 @@ export function networkError(what: string, host: string, cause: unknown): AppErr
   const known = networkReasons[code];
   const text = known?.text ?? (cause instanceof Error ? printable(cause.message) : "the connection failed");
   // Storage behind a redirect has another host; the registry's own is in `what` already.
-  const where = what.toLowerCase().includes(host) ? "" : `${host}: `;
-  return new AppError("NETWORK", `Cannot ${what}: ${where}${text}`, { hint: known?.hint, cause, details });
+  const isOther = !what.toLowerCase().includes(host);
+  const hint =
+    isOther && unreachedCodes.test(code)
+      ? `the registry leads there: check that ${host} can be reached from here, and what the registry calls itself (http.host, X-Forwarded-Host)`
+      : known?.hint;
+  const where = isOther ? `${host}: ` : "";
+  return new AppError("NETWORK", `Cannot ${what}: ${where}${text}`, { hint, cause, details });
 }
 
 function proxyError(what: string, failure: ProxyFailure): AppError {

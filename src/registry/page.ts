@@ -17,11 +17,12 @@ export function isPage(answer: Answer): boolean {
 /** The error for an answer of `length` bytes that is not the blob; undefined where there is no telling how long it is. */
 export function otherAnswer(answer: Answer, { digest, size }: Descriptor, length?: number): OtherAnswer {
   const page = isPage(answer);
-  const type = typeOf(answer);
-  const what = [page ? "a web page" : "", length === undefined ? "" : `${length} bytes`].filter(Boolean);
-  const named = type === undefined ? "" : ` (${printable(type).slice(0, 60)})`;
+  const type = printable(typeOf(answer) ?? "").slice(0, 60);
+  // Types such as application/octet-stream say nothing.
+  const named = page ? `a web page (${type})` : /^text\/|json|xml/i.test(type) ? type : "";
+  const what = [named, length === undefined ? "" : `${length} bytes`].filter(Boolean).join(" of ");
   return new OtherAnswer(
-    `Cannot verify ${digest}: ${answer.url.host} answered with ${what.join(" of ")}${named}, and its descriptor promises ${size} bytes`,
+    `Cannot verify ${digest}: ${answer.url.host} answered with ${what || "something else"}, and its descriptor promises ${size} bytes`,
     {
       hint: page ? "look for a proxy or a login page in front of the registry" : undefined,
       details: { digest, size },

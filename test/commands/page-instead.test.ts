@@ -98,7 +98,7 @@ test("the program says what came, and the same command goes on later", async () 
   const failed = await runMirror(args, { cwd: folder.path });
   expect(failed.code).toBe(4);
   expect(failed.stderr).toMatch(
-    /^retrying read sha256:.*answered with a web page of \d+ bytes \(text\/html/m,
+    /^retrying read sha256:.*answered with a web page \(text\/html.*\) of \d+ bytes/m,
   );
   registry.clearFaults();
   registry.resetLog();

@@ -188,3 +188,11 @@ test("too many open files are no fault of the registry's, and the limit is named
   expect(hint).toContain("ulimit -n");
   expect(diskError("write b.tar", cause).hint).toContain("ulimit -n");
 });
+
+test("a host that a registry leads to, and that cannot be reached, is told as such", () => {
+  const cause = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
+  const { message, hint } = networkError("upload x to reg.example/app", "127.0.0.1:1", cause);
+  expect(message).toBe("Cannot upload x to reg.example/app: 127.0.0.1:1: the connection was refused");
+  expect(hint).toMatch(/^the registry leads there: check that 127\.0\.0\.1:1 can be reached from here/);
+  expect(networkError("connect to 127.0.0.1:1", "127.0.0.1:1", cause).hint).toMatch(/^check the port/);
+});
