@@ -93,6 +93,11 @@ export class Journal implements MoveLog {
     await this.#flush();
   }
 
+  /** Resolves when all that was noted is written. Throws DISK. */
+  async flush(): Promise<void> {
+    await this.#flush();
+  }
+
   /** Resolves when all that was noted is written, and on the disk. Throws DISK. */
   async sync(): Promise<void> {
     await this.#flush();

@@ -178,6 +178,8 @@ export class BundleWriter implements Target {
       // The rename must not get to the disk before the content does.
       await this.#early.settled();
       this.#early.check();
+      // Syncing may take long: whoever is killed in it has noted all that is there. Without notes it is a bundle as well.
+      await this.#part.journal.flush().catch(() => undefined);
       await cut(this.#part.file, this.#layout, partName(this.#part.shape));
       await this.#part.file.sync();
       reached("commit:synced");
