@@ -52,13 +52,6 @@ const mistakes: readonly Mistake[] = [
     "Cannot write volumes to standard output",
     "leave out --volume-size",
   ],
-  [
-    "pull a:1 --to - --base bundle.tar",
-    2,
-    "USAGE",
-    "Cannot write a delta to standard output",
-    "leave out --base",
-  ],
   ["pull a:1 --to x.tar --ca-file=", 2, "USAGE", "Cannot use --ca-file: it is empty", "check the variable"],
   ["pull -f  --to x.tar", 2, "USAGE", "Cannot use --file: it is empty", "check the variable"],
   ["verify ", 2, "USAGE", "Cannot use an argument: it is empty", "check the variable"],
