@@ -56,6 +56,7 @@ export function cleanEnvironment(
   const inherited = Object.entries(process.env).filter(([name]) => !foreign.test(name));
   return {
     ...Object.fromEntries(inherited),
+    NODE_COMPILE_CACHE: process.env["OCI_MIRROR_COMPILED"],
     HOME: home,
     DOCKER_CONFIG: `${home}/.docker`,
     XDG_CONFIG_HOME: `${home}/.config`,
