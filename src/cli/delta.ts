@@ -59,10 +59,7 @@ export function leaningSide(
     const proved = await proveLeaning(plan, {
       isLeftOut: (part) => leavesOut(bundle, part),
       // Nobody but this machine may know where its earlier pushes went.
-      elsewhere: async (part) => {
-        const noted = await uploads.elsewhere(part.digest, "");
-        return noted === undefined ? places(part) : [...places(part), noted];
-      },
+      elsewhere: async (part) => [...places(part), ...(await uploads.elsewhere(part.digest, ""))],
       target: registryTarget(registries, target),
       emit: session.emit,
       signal: session.signal,

@@ -135,7 +135,8 @@ class StagingRepository implements Stage {
 
   /** What the user can do where it is this repository that is refused. */
   #explained(error: AppError): AppError {
-    if (!["AUTH", "DENIED", "NOT_FOUND"].includes(error.code)) return error;
+    // What has gone by is missing at the other side.
+    if (error.side === "source" || !["AUTH", "DENIED", "NOT_FOUND"].includes(error.code)) return error;
     const { code, message, details, side } = error;
     return new AppError(code, message, {
       hint: `name a repository that may be written to: --staging REPOSITORY, or --tag NAME[:TAG] for an archive of one image${error.hint === undefined ? "" : `; or ${error.hint}`}`,

@@ -4,7 +4,7 @@ import { isAppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import type { Digest } from "../oci/digest.ts";
 import { parseManifest, successors } from "../oci/manifest.ts";
-import { isManifestOrIndexType } from "../oci/media-types.ts";
+import { isForeignLayerType, isManifestOrIndexType } from "../oci/media-types.ts";
 import type { Plan } from "../sync/plan.ts";
 
 /**
@@ -17,8 +17,10 @@ export async function tellShared(
   tell: (digest: Digest, repository: string) => void,
 ): Promise<void> {
   const wanted = new Set<Digest>();
+  // Layers that a licence keeps out of registries need not be in that one.
   for (const { nodes } of plan.images)
-    for (const { role, descriptor } of nodes) if (role !== "manifest") wanted.add(descriptor.digest);
+    for (const { role, descriptor } of nodes)
+      if (role !== "manifest" && !isForeignLayerType(descriptor.mediaType)) wanted.add(descriptor.digest);
   for (const { root, target, unchanged } of plan.images) {
     if (!unchanged || wanted.size === 0) continue;
     const seen = new Map([[root.digest, root]]);

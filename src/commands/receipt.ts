@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import { Args, Flags } from "@oclif/core";
-import { BundleReader } from "../bundle/reader.ts";
 import {
   type Receipt as Document,
   formatReceipt,
@@ -8,10 +7,16 @@ import {
   writeWhole,
 } from "../bundle/receipt.ts";
 import { MirrorCommand } from "../cli/base-command.ts";
-import { pipeName } from "../cli/bundle-path.ts";
 import { bundleRequests } from "../cli/bundle-plan.ts";
-import { argumentOnly, namingFlags, receiptFlags, registryFlags, transferFlags } from "../cli/flags.ts";
-import { openPipedBundle } from "../cli/piped-bundle.ts";
+import {
+  archiveFlags,
+  argumentOnly,
+  namingFlags,
+  receiptFlags,
+  registryFlags,
+  transferFlags,
+} from "../cli/flags.ts";
+import { openInput } from "../cli/open-input.ts";
 import { everything, HoldingsCount, takeReceipt, type Wanted, wantedBy } from "../cli/receipt.ts";
 import { Registries } from "../cli/registries.ts";
 import {
@@ -21,6 +26,7 @@ import {
   readSelection,
   targetText,
 } from "../cli/requests.ts";
+import type { Session } from "../cli/session.ts";
 import type { PlanRequest } from "../sync/plan.ts";
 
 /** What `--json` prints where the receipt itself goes to a file. Sizes in bytes. */
@@ -45,7 +51,7 @@ export default class Receipt extends MirrorCommand {
   static override args = {
     bundle: Args.string({
       ...argumentOnly,
-      description: "bundle whose images are looked for, and no others; - is a bundle on standard input",
+      description: "bundle or archive whose images are looked for, and no others; - is standard input",
     }),
   };
   static override flags = {
@@ -56,6 +62,7 @@ export default class Receipt extends MirrorCommand {
       env: "MIRROR_REGISTRY",
     }),
     ...receiptFlags,
+    ...archiveFlags,
     ...namingFlags,
     ...registryFlags,
     ...transferFlags,
@@ -65,7 +72,7 @@ export default class Receipt extends MirrorCommand {
     const { flags, args } = await this.parse(Receipt);
     const target = parseRegistryTarget(flags.registry);
     using session = this.begin("record", flags);
-    const requests = await requestsFor(args.bundle, flags, target);
+    const requests = await requestsFor(args.bundle, flags, target, session);
     await using registries = new Registries(flags, new Map(), session);
     await registries.prepare([target.host]);
     await registries.client(target.host).connect(session.signal);
@@ -91,14 +98,20 @@ export default class Receipt extends MirrorCommand {
 /** What a bundle and lists name; undefined if there are none, which means everything. */
 async function requestsFor(
   path: string | undefined,
-  flags: { readonly file: readonly string[] | undefined; readonly name: string | undefined },
+  flags: {
+    readonly file: readonly string[] | undefined;
+    readonly name: string | undefined;
+    readonly tag: string | undefined;
+  },
   { prefix }: RegistryTarget,
+  { signal, note }: Session,
 ): Promise<readonly PlanRequest[] | undefined> {
   if (path === undefined && flags.file === undefined) return undefined;
   const found: PlanRequest[] = [];
   if (path !== undefined) {
-    await using bundle =
-      path === pipeName ? await openPipedBundle({ tag: undefined }) : await BundleReader.open(path);
+    // Platforms that are not there are none that a receipt could be asked for.
+    const options = { tag: flags.tag, named: true, allowMissing: true, signal, onNote: note };
+    await using bundle = await openInput(path, options);
     found.push(...bundleRequests(bundle, { template: flags.name, prefix }));
   }
   if (flags.file !== undefined) {

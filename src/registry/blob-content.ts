@@ -60,8 +60,16 @@ export function contentOf(
   }
   const stream = bodyStream(answer, what);
   if (isPage(answer) && length !== size) {
-    const decode = (bytes: Buffer): Buffer | undefined => wholeOf(bytes, coding, size);
-    return unlessPage(stream, answer, descriptor, coding === undefined ? undefined : decode);
+    if (coding === undefined) return unlessPage(stream, answer, descriptor);
+    return unlessPage(stream, answer, descriptor, {
+      whole: (bytes) => wholeOf(bytes, coding, size),
+      large: (all) => {
+        // Only now: a page says nothing of how the blob comes.
+        readings.labelled.add(digest);
+        if (length !== undefined || readings.encoded.has(digest)) return decoded(all, coding, descriptor);
+        return doubted(all, descriptor, readings);
+      },
+    });
   }
   if (coding === undefined) return stream;
   readings.labelled.add(digest);

@@ -1,6 +1,7 @@
 /** Pages for people that came in the place of a blob: of a proxy, a login portal, a server that is being repaired. */
 import type { ByteStream } from "../content/content.ts";
 import { OtherAnswer } from "../content/other-answer.ts";
+import { AppError } from "../errors.ts";
 import type { Descriptor } from "../oci/descriptor.ts";
 import { algorithmOf, digestOf } from "../oci/digest.ts";
 import { printable } from "./errors.ts";
@@ -31,40 +32,71 @@ export function otherAnswer(answer: Answer, { digest, size }: Descriptor, length
   );
 }
 
+/** How an answer that may be a page is read where it has a Content-Encoding. */
+export interface CodedReading {
+  /** Undoes the coding of all of it; undefined if that fails. */
+  readonly whole: (bytes: Buffer) => Buffer | undefined;
+  /** Reads what is too large for a page. */
+  readonly large: (stream: ByteStream) => ByteStream;
+}
+
 /**
  * The content of an answer that calls itself a page and does not say that it is as long as the blob: it is looked at
- * before any of it is passed on. `decode` undoes its coding; undefined if that fails. Throws {@link OtherAnswer} for a
- * page.
+ * before any of it is passed on. `coded`: for one with a coding. Throws {@link OtherAnswer} for a page, and INTEGRITY
+ * for what is too large for one and too short for the blob.
  */
 export async function* unlessPage(
   stream: ByteStream,
   answer: Answer,
   descriptor: Descriptor,
-  decode?: (bytes: Buffer) => Buffer | undefined,
+  coded?: CodedReading,
 ): AsyncGenerator<Uint8Array, void> {
-  const { digest, size } = descriptor;
-  let held: Buffer[] | undefined = [];
+  const { digest } = descriptor;
+  const chunks = stream[Symbol.asyncIterator]();
+  const held: Buffer[] = [];
+  let seen = 0;
+  try {
+    while (seen <= maxPageBytes) {
+      const next = await chunks.next();
+      if (next.done === true) {
+        const bytes = Buffer.concat(held);
+        const found = [bytes, coded?.whole(bytes)].find(
+          (content) => content !== undefined && digestOf(content, algorithmOf(digest)) === digest,
+        );
+        if (found === undefined)
+          throw otherAnswer(answer, descriptor, coded === undefined ? seen : undefined);
+        yield found;
+        return;
+      }
+      // A chunk is only lent.
+      held.push(Buffer.from(next.value));
+      seen += next.value.byteLength;
+    }
+    const rest = { [Symbol.asyncIterator]: () => chunks };
+    const all = async function* (): AsyncGenerator<Uint8Array, void> {
+      yield* held;
+      yield* rest;
+    };
+    yield* coded === undefined ? longEnough(all(), answer, descriptor) : coded.large(all());
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+/** Complains of what is too short. Some of it has been passed on by then, so this is no {@link OtherAnswer}. */
+async function* longEnough(
+  stream: ByteStream,
+  answer: Answer,
+  descriptor: Descriptor,
+): AsyncGenerator<Uint8Array, void> {
   let seen = 0;
   for await (const chunk of stream) {
     seen += chunk.byteLength;
-    if (held === undefined) yield chunk;
-    // A chunk is only lent.
-    else held.push(Buffer.from(chunk));
-    if (held === undefined || seen <= maxPageBytes) continue;
-    if (decode !== undefined) break;
-    yield* held;
-    held = undefined;
+    yield chunk;
   }
-  if (held === undefined) {
-    if (seen < size) throw otherAnswer(answer, descriptor, seen);
-    return;
-  }
-  const bytes = Buffer.concat(held);
-  const found = [bytes, decode?.(bytes)].find(
-    (content) => content !== undefined && digestOf(content, algorithmOf(digest)) === digest,
-  );
-  if (found === undefined) throw otherAnswer(answer, descriptor, decode === undefined ? seen : undefined);
-  yield found;
+  if (seen >= descriptor.size) return;
+  const { message, hint, details } = otherAnswer(answer, descriptor, seen);
+  throw new AppError("INTEGRITY", message, { hint, details });
 }
 
 function typeOf(answer: Answer): string | undefined {

@@ -271,6 +271,22 @@ describe("what goes wrong", () => {
     expect(target.tags("team/app")).toEqual([]);
   });
 
+  test("what is behind the end of a compressed layer is a part of it", async () => {
+    const [layer] = app.layers;
+    const content = Buffer.concat([layer?.bytes ?? Buffer.alloc(0), Buffer.alloc(3 * MiB)]);
+    const plain = digestOf(gunzipSync(layer?.bytes ?? Buffer.alloc(0)));
+    const config = Buffer.from(JSON.stringify({ rootfs: { type: "layers", diff_ids: [plain] } }));
+    const items = [{ Config: "config.json", RepoTags: ["team/padded:1.0"], Layers: ["layer.tar.gz"] }];
+    const archive = await tarOf([
+      { name: "layer.tar.gz", content },
+      { name: "config.json", content: config },
+      { name: "manifest.json", content: Buffer.from(JSON.stringify(items)) },
+    ]);
+    const result = await push(archive);
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    expect(layersAt("team/padded", "1.0")).toEqual([digestOf(content)]);
+  });
+
   test("a piece is sent again where the connection breaks", async () => {
     await target[Symbol.asyncDispose]();
     target = await startRegistry({ dialect: "3" });
@@ -291,6 +307,8 @@ describe("what goes wrong", () => {
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(/Cannot read ".*layer\.tar" from standard input again: it has gone by/);
     expect(result.stderr).toContain("store the archive in a file first");
+    // The registry takes the repository: another one would not help.
+    expect(result.stderr).not.toContain("--staging");
     expect(target.tags("team/app")).toEqual([]);
   });
 

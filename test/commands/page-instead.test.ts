@@ -107,3 +107,17 @@ test("the program says what came, and the same command goes on later", async () 
   expect(sent()).toBeLessThan(size - half / 2);
   expect((await runMirror(["verify", "bundle.tar"], { cwd: folder.path })).code).toBe(0);
 });
+
+test("a large blob that is called a page, and comes encoded, is read all the same", async () => {
+  const body = [gzipSync(image.layers[0]?.bytes ?? Buffer.alloc(0))];
+  const headers = { ...chunked, "content-encoding": "gzip" };
+  registry.customFault("a default type of text/html", {
+    methods: ["GET"],
+    path: layer,
+    intercept: () => ({ status: 200, headers, body }),
+  });
+  const { outcomes } = await run();
+  expect(outcomes.flatMap(({ error }) => error ?? [])).toEqual([]);
+  // Once as it came, once decoded.
+  expect(registry.count("GET", layer)).toBeLessThanOrEqual(2);
+});

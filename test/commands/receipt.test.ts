@@ -3,6 +3,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { receiptSchema } from "../../src/bundle/receipt.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
+import { dockerSaveEntries, tarOf } from "../support/archives.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { makeArtifact, makeImage, makeIndex, seed } from "../support/images.ts";
 import { eachTest } from "../support/lifetimes.ts";
@@ -111,6 +112,25 @@ test("with a list asks for what it names, without the catalog, and leaves out wh
   const found = await receipt("-f", "list.txt");
   expect(found.map(({ name, tags }) => [name, Object.keys(tags)])).toEqual([["team/web", ["1.0"]]]);
   expect(registry.count("GET", /_catalog|tags\/list/)).toBe(0);
+});
+
+test("takes archives of other tools, as a file and from a pipe, and never one without a name", async () => {
+  const saved = await tarOf(dockerSaveEntries([{ image: api, tags: [] }]));
+  await writeFile(folder.join("saved.tar"), saved);
+  const args = ["receipt", "--registry", registry.host];
+  const runs = async (...flags: readonly string[]): Promise<readonly RunResult[]> => [
+    await runMirror([...args, "saved.tar", ...flags], { cwd: folder.path }),
+    await runMirror([...args, "-", ...flags], { stdin: saved }),
+  ];
+  for (const result of await runs()) {
+    expect([result.code, result.stdout]).toEqual([2, ""]);
+    expect(result.stderr).toContain("--tag");
+  }
+  for (const result of await runs("--tag", "team/api:2.0")) {
+    expect(result.code, result.stderr).toBe(0);
+    const found = JSON.parse(result.stdout) as { readonly repositories: readonly Repository[] };
+    expect(found.repositories.map(({ name }) => name)).toEqual(["team/api"]);
+  }
 });
 
 test("with a bundle asks for its images", async () => {

@@ -24,33 +24,40 @@ export async function readLayerFacts(stream: ByteStream, name: string): Promise<
     known += next.value.byteLength;
   }
   const compression = compressionOf(Buffer.concat(beginning));
+  // The one that is being read, also where nobody waits for it any more.
+  let coming: ReturnType<typeof chunks.next> | undefined;
   const all = async function* (): AsyncGenerator<Uint8Array, void> {
-    try {
-      for (const chunk of beginning) {
-        outer.update(chunk);
-        yield chunk;
-      }
-      for (;;) {
-        const next = await chunks.next();
-        if (next.done === true) return;
-        outer.update(next.value);
-        // Whoever decompresses keeps a chunk for longer than it is lent.
-        yield compression === undefined ? next.value : Buffer.from(next.value);
-      }
-    } finally {
-      await chunks.return?.();
+    for (const chunk of beginning) {
+      outer.update(chunk);
+      yield chunk;
+    }
+    for (;;) {
+      coming = chunks.next();
+      const next = await coming;
+      if (next.done === true) return;
+      outer.update(next.value);
+      // Whoever decompresses keeps a chunk for longer than it is lent.
+      yield compression === undefined ? next.value : Buffer.from(next.value);
     }
   };
-  if (compression === undefined || compression === "xz" || compression === "bzip2") {
-    for await (const _ of all()) {
-      // Hashed on the way.
+  try {
+    if (compression === undefined || compression === "xz" || compression === "bzip2") {
+      for await (const _ of all()) {
+        // Hashed on the way.
+      }
+      const digest = finish(outer);
+      return { compression, digest, diffId: compression === undefined ? digest : undefined };
     }
-    const digest = finish(outer);
-    return { compression, digest, diffId: compression === undefined ? digest : undefined };
+    const inner = createHash("sha256");
+    for await (const chunk of decompress(all(), compression, name)) inner.update(chunk);
+    // A decompressor takes nothing more once it has met its end. What is behind that is part of the layer all the same.
+    await coming;
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next())
+      outer.update(next.value);
+    return { compression, digest: finish(outer), diffId: finish(inner) };
+  } finally {
+    await chunks.return?.();
   }
-  const inner = createHash("sha256");
-  for await (const chunk of decompress(all(), compression, name)) inner.update(chunk);
-  return { compression, digest: finish(outer), diffId: finish(inner) };
 }
 
 function finish(hash: ReturnType<typeof createHash>): Digest {

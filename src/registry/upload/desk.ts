@@ -32,12 +32,14 @@ export class UploadDesk {
     this.#told.set(digest, repository);
   }
 
-  /** A repository beside this one that is said to have a blob: in this run, or by the notes of earlier ones. */
-  async elsewhere(digest: Digest, repository: string): Promise<string | undefined> {
+  /** Repositories beside this one that are said to have a blob: in this run, or by the notes of earlier ones. */
+  async elsewhere(digest: Digest, repository: string): Promise<readonly string[]> {
     const told = this.#told.get(digest);
-    if (told !== undefined && told !== repository) return told;
     const noted = await this.notes?.stored.elsewhere(digest, repository);
-    return noted !== undefined && isRepository(noted) ? noted : undefined;
+    const places = new Set([told, noted]);
+    return [...places].flatMap((place) =>
+      place !== undefined && place !== repository && isRepository(place) ? place : [],
+    );
   }
 
   /**

@@ -67,12 +67,14 @@ async function mountFromNotes(
   signal?: AbortSignal,
 ): Promise<boolean> {
   const { uploads } = place.client;
-  const from = await uploads.elsewhere(digest, place.repository);
-  // A mount in this run that was refused has opened a session: it waits for the upload.
-  if (from === undefined || uploads.waits(uploadKey(place, digest))) return false;
-  if (!(await mountBlob(place, digest, from, signal))) return false;
-  uploads.notes?.stored.add(digest, place.repository);
-  return true;
+  for (const from of await uploads.elsewhere(digest, place.repository)) {
+    // A mount in this run that was refused has opened a session: it waits for the upload.
+    if (uploads.waits(uploadKey(place, digest))) return false;
+    if (!(await mountBlob(place, digest, from, signal))) continue;
+    uploads.notes?.stored.add(digest, place.repository);
+    return true;
+  }
+  return false;
 }
 
 async function present(place: UploadPlace, left: Left | undefined): Promise<"present"> {
