@@ -222,16 +222,20 @@ images: ["${closed.host}/team/app:1.0"]
 });
 
 describe("limits", () => {
-  /** How many blobs a registry sent at the same time, at most. */
-  function atATime(registry: TestRegistry): () => number {
+  /** How many blobs a registry sent at the same time, at most. It sends none before so many are asked for as are expected. */
+  function atATime(registry: TestRegistry, expected: number): () => number {
     let active = 0;
     let most = 0;
+    const reached = Promise.withResolvers<void>();
     registry.customFault("watched", {
       methods: ["GET"],
       path: /\/blobs\//,
       intercept: async () => {
         active += 1;
         most = Math.max(most, active);
+        if (most >= expected) reached.resolve();
+        await reached.promise;
+        // Time for one too many.
         for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
         active -= 1;
         return undefined;
@@ -248,7 +252,7 @@ describe("limits", () => {
     seed(origin, "team/app", "1.0", image);
     seed(hub, "hub/team/app", "1.0", image);
     await list({ more: [`${hub.host}: {concurrency: ${concurrency}}`] });
-    const sentAtATime = atATime(hub);
+    const sentAtATime = atATime(hub, most);
     expect((await pull("bundle.tar")).code).toBe(0);
     expect(sentAtATime()).toBe(most);
   });
@@ -262,7 +266,7 @@ describe("limits", () => {
       folder.join("manifests.yaml"),
       text.replace("plainHttp: true,", "plainHttp: true, concurrency: 1,"),
     );
-    const sentAtATime = atATime(origin);
+    const sentAtATime = atATime(origin, 1);
     expect((await pull("bundle.tar")).code).toBe(0);
     expect(sentAtATime()).toBe(1);
   });
