@@ -1,7 +1,11 @@
 /** `npm run torture:archives [-- RUNS]`: hostile archives by the thousand (10,000 if left out). Fails on a crash, a hang, or too much memory. */
+import { setFlagsFromString } from "node:v8";
 import fc from "fast-check";
 import { honest, hostile, survive } from "../support/hostile-archives.ts";
 import { tempDir } from "../support/temp.ts";
+
+// As bin/run.js does, before anything grows it.
+setFlagsFromString("--semi-space-growth-factor=1");
 
 /** Resident memory at most, in MiB. */
 const maxMib = 250;
