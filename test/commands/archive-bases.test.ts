@@ -2,7 +2,7 @@
 import { mkdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { mediaTypes } from "../../src/oci/media-types.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { blobEntries, dockerSaveEntries, type Entry, ociEntries, tarOf } from "../support/archives.ts";
@@ -10,6 +10,7 @@ import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, makeIndex, seed, type TestImage } from "../support/images.ts";
 import { blobOf, makeRandomLayer, type TestLayer } from "../support/layers.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
 import { flipped } from "../support/pipe-corpus.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
@@ -22,16 +23,11 @@ const fromOctober = [october.config, ...october.layers].map(({ descriptor }) => 
 let source: TestRegistry;
 let folder: TempDir;
 
-beforeAll(async () => {
-  source = await startRegistry();
+allTests(startRegistry, (registry) => {
+  source = registry;
 });
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
-beforeEach(async () => {
-  await folder?.[Symbol.asyncDispose]();
-  folder = await tempDir();
+eachTest(tempDir, (made) => {
+  folder = made;
 });
 
 const mirror = async (...args: readonly string[]): Promise<RunResult> =>

@@ -2,11 +2,12 @@
 import { execFile } from "node:child_process";
 import { link, readdir, readFile, rename, symlink } from "node:fs/promises";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
 import { makeRandomLayer } from "../support/layers.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
 const mebibyte = 1024 * 1024;
@@ -20,16 +21,11 @@ const december = await makeImage({ seed: "december", layers: [...layers, 6_000] 
 let source: TestRegistry;
 let folder: TempDir;
 
-beforeAll(async () => {
-  source = await startRegistry();
+allTests(startRegistry, (registry) => {
+  source = registry;
 });
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
-beforeEach(async () => {
-  await folder?.[Symbol.asyncDispose]();
-  folder = await tempDir();
+eachTest(tempDir, (made) => {
+  folder = made;
 });
 
 const mirror = async (...args: readonly string[]): Promise<RunResult> =>

@@ -1,12 +1,13 @@
 /** A delta meets a target that is not as the one it was made for: other names, other registries, hostile words. */
 import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { digestOf } from "../../src/oci/digest.ts";
 import { startRegistry, type TestRegistry } from "../registry/registry.ts";
 import { type RunResult, runMirror } from "../support/cli.ts";
 import { incompleteTags } from "../support/graph.ts";
 import { makeImage, seed, type TestImage } from "../support/images.ts";
 import { makeRandomLayer } from "../support/layers.ts";
+import { allTests, eachTest } from "../support/lifetimes.ts";
 import { type TempDir, tempDir } from "../support/temp.ts";
 
 const common = await makeRandomLayer("common", 300_000);
@@ -17,19 +18,14 @@ let source: TestRegistry;
 let target: TestRegistry;
 let folder: TempDir;
 
-beforeAll(async () => {
-  source = await startRegistry();
+allTests(startRegistry, (registry) => {
+  source = registry;
 });
-afterAll(async () => {
-  await source[Symbol.asyncDispose]();
+eachTest(startRegistry, (registry) => {
+  target = registry;
 });
-beforeEach(async () => {
-  target = await startRegistry();
-  folder = await tempDir();
-});
-afterEach(async () => {
-  await target[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
+eachTest(tempDir, (made) => {
+  folder = made;
 });
 
 /** One machine: what a run notes is there for the next one. */

@@ -1,5 +1,6 @@
 /** What lies where in a tar, and which of it may matter: names that an archive of images has, and no others. */
 import { posix } from "node:path";
+import { foreignFilePaths } from "../metadata.ts";
 import { damagedArchive, shownName, unreadArchive } from "./archive-error.ts";
 import type { Cursor } from "./cursor.ts";
 import { scanTar, type TarEntry } from "./tar-scan.ts";
@@ -23,7 +24,6 @@ const maxFiles = 300_000;
 /** Links lead on to links this often at most. */
 const maxLinkDepth = 8;
 
-const metadataNames: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
 const blobName = /^blobs\/(?:sha256\/[0-9a-f]{64}|sha512\/[0-9a-f]{128})$/;
 /** Docker up to 24, skopeo, crane, jib and others: layers and configs have names of their own. */
 const legacyName =
@@ -47,7 +47,7 @@ export class TarIndex {
     const links = new Map<string, string>();
     for await (const entry of scanTar(cursor, path)) {
       const name = plainName(entry.name, path);
-      if (!metadataNames.has(name) && !blobName.test(name) && !legacyName.test(name)) continue;
+      if (!foreignFilePaths.has(name) && !blobName.test(name) && !legacyName.test(name)) continue;
       if (entry.kind === "other" && entry.name.endsWith("/")) continue;
       if (entry.kind !== "file") {
         const target = linkTarget(name, entry, path);
@@ -96,7 +96,7 @@ function plainName(name: string, path: string): string {
 /** Where a link leads to, as a name in the archive. */
 function linkTarget(name: string, entry: TarEntry, path: string): string {
   const what = `its ${name} is ${entry.kind === "link" ? "a link" : "no regular file"}`;
-  if (entry.kind !== "link" || metadataNames.has(name) || blobName.test(name))
+  if (entry.kind !== "link" || foreignFilePaths.has(name) || blobName.test(name))
     throw unreadArchive(path, what);
   const target = posix.normalize(entry.symbolic ? posix.join(posix.dirname(name), entry.link) : entry.link);
   if (/^\/|^\.\.(?:\/|$)|\\|\0/.test(target) || entry.link.startsWith("/"))

@@ -5,7 +5,7 @@ import { ArchiveBundle, type ArchiveOptions } from "../archive/archive-bundle.ts
 import { unreadArchive } from "../archive/archive-error.ts";
 import { compressionOf, decompress, magicBytes } from "../archive/compression.ts";
 import { diskError } from "../disk.ts";
-import { mirrorFilePath } from "../metadata.ts";
+import { foreignFilePaths, mirrorFilePath } from "../metadata.ts";
 import { blockBytes, paddingOf, readHeader, tarHeader } from "../tar-header.ts";
 import { PassedFiles, type PassOptions } from "./passed-files.ts";
 import { Peek } from "./peek.ts";
@@ -13,13 +13,11 @@ import { nothingCame } from "./pipe-errors.ts";
 import { PipeReader } from "./pipe-reader.ts";
 
 const layoutPath = "oci-layout";
-/** In front of mirror.json there are these at most. */
-const metadataPaths: ReadonlySet<string> = new Set([layoutPath, "index.json", "manifest.json"]);
 /** No more is looked at, in bytes, to find mirror.json. */
 const maxFrontBytes = 32 * 1024 * 1024;
 
 export interface PipedOptions extends CallOptions {
-  /** The name that the user gives the image: then a bundle of ours is read as any OCI layout. */
+  /** What the user calls the image. With a name, a bundle of ours is read as the OCI layout that it is, without its own names. */
   readonly tag?: string | undefined;
 }
 
@@ -84,7 +82,7 @@ export class PipedArchive implements AsyncDisposable {
 async function isOurs(peek: Peek): Promise<boolean> {
   const first = await peek.bytes(0, blockBytes);
   let offset = 0;
-  for (let count = 0; count <= metadataPaths.size; count += 1) {
+  for (let count = 0; count <= foreignFilePaths.size; count += 1) {
     const block = await peek.bytes(offset, blockBytes);
     if (block.byteLength < blockBytes) return count > 0;
     const header = headerOf(block);
@@ -92,7 +90,7 @@ async function isOurs(peek: Peek): Promise<boolean> {
     if (header === "damaged")
       return count > 0 || first.toString("latin1", 0, layoutPath.length) === layoutPath;
     if (header?.name === mirrorFilePath) return true;
-    if (header === undefined || !metadataPaths.has(header.name) || !Number.isSafeInteger(header.size))
+    if (header === undefined || !foreignFilePaths.has(header.name) || !Number.isSafeInteger(header.size))
       return false;
     if (offset + header.size > maxFrontBytes) return first.equals(await ourFirst(first));
     offset += blockBytes + header.size + paddingOf(header.size);

@@ -12,6 +12,7 @@ import { compressionOf, magicBytes } from "../archive/compression.ts";
 import { StreamCursor } from "../archive/cursor.ts";
 import { type LayerFacts, readLayerFacts } from "../archive/layer-facts.ts";
 import { type TarFile, TarIndex } from "../archive/tar-index.ts";
+import { foreignFilePaths } from "../metadata.ts";
 import { Pieces } from "./held.ts";
 import { archiveGoneBy } from "./pipe-errors.ts";
 import { Window } from "./window.ts";
@@ -42,7 +43,6 @@ const keptOthersUnstaged: readonly Allowance[] = [{ upTo: 4 * KiB, together: 4 *
 /** What has come of a large file and is not yet stored; and how far back an upload of it can go. Bytes. */
 const heldBytes = 40 * MiB;
 const replayBytes = 16 * MiB;
-const metadataNames: ReadonlySet<string> = new Set(["oci-layout", "index.json", "manifest.json"]);
 
 export interface PassOptions {
   readonly signal?: AbortSignal | undefined;
@@ -143,7 +143,7 @@ export class PassedFiles implements ArchiveFiles {
     const { signal, keptBytes = maxKeptBytes } = this.#options;
     signal?.throwIfAborted();
     const { name, size } = file;
-    if (metadataNames.has(name)) {
+    if (foreignFilePaths.has(name)) {
       // Longer ones are refused when they are read.
       if (size <= maxJsonBytes) this.#kept.set(name, await readCopy(cursor, size));
     } else if (size <= keptBytes) {
